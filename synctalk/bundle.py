@@ -1,0 +1,198 @@
+"""AvatarBundle: a trained avatar on disk (DESIGN §3).
+
+An immutable folder, the only thing the renderer needs::
+
+    manifest.json        schema version, sha256 of every part, settings, metrics, parents
+    avatar.safetensors   splats, deformation, driving spaces, lip regressor, source tracks
+    source.mp4           the footage that dubbing blends into, at its own resolution
+    plates.mp4           its crop without the head
+
+The only code that reads or writes these files. Never pickle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from synctalk.dataset import FRAMES, PLATES, Crop, SubjectDataset, replace_folder, sha256_file
+from synctalk.errors import BundleError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "avatar.safetensors"
+SOURCE = "source.mp4"
+BUNDLE_PLATES = "plates.mp4"
+PARTS = (WEIGHTS, SOURCE, BUNDLE_PLATES)
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Held-out quality at one moment of training."""
+
+    seconds: float
+    step: int
+    psnr_db: float
+
+
+@dataclass(frozen=True)
+class BundleManifest:
+    """The facts of an avatar that are not tensors.
+
+    Args:
+        subject: name of the footage it was learnt from.
+        source_sha256: digest of that footage.
+        consent_id: the consent record it was trained under; None for local use.
+        crop, size: the rendered square in source px, and its side as rendered.
+        n_frames: frames of the source plates.
+        cuts: first frame of every shot of the source but the first.
+        window: x, y, width, height of the rendered part of the crop, px.
+        settings: training configuration.
+        metrics: held-out figures measured when training ended.
+        training_curve: held-out PSNR while it trained.
+        timings_s: seconds per stage of preprocessing and training.
+        parents: ids of bundles this one was derived from.
+        files: sha256 of every part.
+    """
+
+    subject: str
+    source_sha256: str
+    crop: Crop
+    size: int
+    source_width: int
+    source_height: int
+    n_frames: int
+    cuts: tuple[int, ...]
+    window: tuple[int, int, int, int]
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    training_curve: tuple[CurvePoint, ...]
+    timings_s: Mapping[str, float]
+    consent_id: str | None = None
+    parents: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    fps: int = 25
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """Indented JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str, where: Path) -> BundleManifest:
+        """Parse what ``to_json`` wrote.
+
+        Raises:
+            BundleError: not JSON, a missing field, or another schema version.
+        """
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            if raw.get("schema_version") != SCHEMA_VERSION:
+                raise BundleError(
+                    f"{where}: schema version {raw.get('schema_version')}, "
+                    f"this release reads {SCHEMA_VERSION}.",
+                    reason="BUNDLE_VERSION",
+                    remedy="Train the avatar again with this release.",
+                )
+            raw["crop"] = Crop(**raw["crop"])
+            raw["training_curve"] = tuple(CurvePoint(**p) for p in raw["training_curve"])
+            for name in ("cuts", "window", "parents"):
+                raw[name] = tuple(raw[name])
+            return cls(**raw)
+        except (ValueError, TypeError, KeyError) as error:
+            raise BundleError(
+                f"{where}: not an avatar manifest ({error}).",
+                reason="BUNDLE_MANIFEST",
+                remedy="Train the avatar again.",
+            ) from error
+
+
+@dataclass(frozen=True)
+class AvatarBundle:
+    """An opened bundle folder: its path and manifest; tensors are loaded on demand."""
+
+    path: Path
+    manifest: BundleManifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> AvatarBundle:
+        """Open a bundle folder.
+
+        Raises:
+            BundleError: not a folder, a missing part, or another schema version.
+        """
+        folder = Path(path)
+        manifest_path = folder / MANIFEST
+        if not manifest_path.is_file():
+            raise BundleError(
+                f"{folder} is not an avatar: {MANIFEST} is missing.",
+                reason="BUNDLE_NOT_FOUND",
+                remedy="Make one with `synctalk train DATASET --out AVATAR`.",
+            )
+        manifest = BundleManifest.from_json(manifest_path.read_text(), manifest_path)
+        missing = [name for name in PARTS if not (folder / name).is_file()]
+        if missing:
+            raise BundleError(
+                f"{folder} is incomplete: {', '.join(missing)} missing.",
+                reason="BUNDLE_INCOMPLETE",
+                remedy="Train the avatar again or copy the whole folder.",
+            )
+        return cls(folder, manifest)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name.
+
+        Raises:
+            BundleError: the file was changed or damaged.
+        """
+        self.verify(WEIGHTS)
+        return load_file(self.path / WEIGHTS)
+
+    def verify(self, *names: str) -> None:
+        """Compare parts (all when none is named) with their digests.
+
+        Raises:
+            BundleError: a part was changed or damaged.
+        """
+        for name in names or PARTS:
+            if sha256_file(self.path / name) != self.manifest.files.get(name):
+                raise BundleError(
+                    f"{self.path / name} does not match its checksum.",
+                    reason="BUNDLE_DAMAGED",
+                    remedy="Copy the bundle again or train the avatar again.",
+                )
+
+
+def write_bundle(
+    final: Path, manifest: BundleManifest, tensors: Mapping[str, Tensor], dataset: SubjectDataset
+) -> AvatarBundle:
+    """Write a bundle beside ``final`` and publish it in one rename."""
+    partial = final.with_name(final.name + ".writing")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(whole, partial / WEIGHTS)
+    _link_or_copy(dataset.path / FRAMES, partial / SOURCE)
+    _link_or_copy(dataset.path / PLATES, partial / BUNDLE_PLATES)
+    files = {name: sha256_file(partial / name) for name in PARTS}
+    (partial / MANIFEST).write_text(dataclasses.replace(manifest, files=files).to_json())
+    replace_folder(partial, final, MANIFEST)
+    return AvatarBundle.open(final)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Both artifacts are immutable, so a hard link is as good as a copy where the disk allows."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

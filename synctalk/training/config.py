@@ -1,0 +1,90 @@
+"""Training settings and the three presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from synctalk.errors import InputError
+from synctalk.gaussians.densify import DensifyConfig
+
+Preset = Literal["demo", "standard", "best"]
+Deformation = Literal["basis", "triplane"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How an avatar is trained.
+
+    Args:
+        preset: name of the preset these settings came from.
+        deformation: ``"basis"`` (learnt linear basis, the default) or ``"triplane"`` (the paper's
+            triplane features and MLPs; reference and ablation).
+        n_gaussians: splats of the canonical head.
+        steps: optimiser steps of both stages together.
+        canonical_share: share of the steps for stage 1 (canonical head alone, with densification).
+        half_resolution_share: share of the steps rendered at half resolution.
+        views_per_step: frames per optimiser step; fixed, so that the result does not depend on
+            the number of cores.
+        hold_share: share of the steps at full learning rate before the decay begins.
+        final_rate: learning rate at the end, as a share of the first.
+        lr_base, lr_basis, lr_mlp: Adam's learning rates (in units of the table's column scales).
+        basis_decay: pull of the basis towards zero, share per step at full rate; keeps
+            expressions that the footage hardly shows from breaking up.
+        lambda_dssim: share of DSSIM in the image loss; the rest is L1.
+        mouth_weight: extra weight of the mouth region in the image loss.
+        alpha_weight: weight of the L1 loss between rendered alpha and matte.
+        coefficient_gain: factor on the standardised driving coefficients.
+        coefficient_noise: standard deviation of the noise added to them while training.
+        rare_frame_power: 0 samples frames evenly, 1 inversely to how common their mouth
+            opening and blink are.
+        max_frames: most frames held in memory; longer footage is thinned by the curriculum.
+        seed: of everything random.
+        evaluate_every: steps between held-out checks shown while training.
+    """
+
+    preset: str = "standard"
+    deformation: Deformation = "basis"
+    n_gaussians: int = 12_000
+    steps: int = 6000
+    canonical_share: float = 0.08
+    half_resolution_share: float = 0.35
+    views_per_step: int = 2
+    hold_share: float = 0.10
+    final_rate: float = 0.03
+    lr_base: float = 5e-3
+    lr_basis: float = 1.35e-3
+    lr_mlp: float = 5e-4
+    basis_decay: float = 0.002
+    lambda_dssim: float = 0.2
+    mouth_weight: float = 0.0
+    alpha_weight: float = 0.1
+    coefficient_gain: float = 0.5
+    coefficient_noise: float = 0.0
+    rare_frame_power: float = 0.5
+    max_frames: int = 2500
+    seed: int = 0
+    evaluate_every: int = 250
+    densify: DensifyConfig = field(default_factory=DensifyConfig)
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "demo": TrainConfig(preset="demo", n_gaussians=9_000, steps=900),
+    "standard": TrainConfig(),
+    "best": TrainConfig(preset="best", n_gaussians=16_000, steps=16_000),
+}
+
+
+def preset(name: str) -> TrainConfig:
+    """The settings of a preset.
+
+    Raises:
+        InputError: no such preset.
+    """
+    if name not in PRESETS:
+        raise InputError(
+            f"No preset {name!r}.",
+            reason="UNKNOWN_PRESET",
+            remedy=f"Choose one of {', '.join(PRESETS)}.",
+        )
+    return replace(PRESETS[name])
