@@ -1,0 +1,226 @@
+"""Audio-visual encoder: speech to one feature row per video frame (METHOD row 1).
+
+A small dilated TCN on log-mels, taught phonetics from synthetic speech of many voices and
+languages (``pretrain.py``): phonetics is what transfers between people, lip video is not. All
+convolutions look back only. Two heads read the same trunk: the default head describes the frame
+``DELAY_FRAMES`` ago and so hears its future; the causal head describes the present one and was
+taught to give the same features, so that one lip regressor serves both.
+
+A feature row holds the head's hidden layer, fifteen viseme posteriors (``PP`` is the closing
+cue), the frame's own normalised mels and its loudness; see :class:`FeatureLayout`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from synctalk.errors import InputError, MissingModelError
+from synctalk.face_sync import speech
+from synctalk.face_sync.visemes import VISEMES
+
+WEIGHTS = Path(__file__).parent / "weights" / "encoder.safetensors"
+WIDTH = 128
+DILATIONS = (1, 2, 4)
+DELAY_FRAMES = 2
+HISTORY_MELS = 90  # mel frames before its own four that a row of the trunk depends on
+
+
+@dataclass(frozen=True)
+class FeatureLayout:
+    """Columns of a feature row."""
+
+    hidden: slice = slice(0, WIDTH)
+    visemes: slice = slice(WIDTH, WIDTH + len(VISEMES))
+    mel: slice = slice(WIDTH + len(VISEMES), WIDTH + len(VISEMES) + speech.N_MELS)
+    level: int = WIDTH + len(VISEMES) + speech.N_MELS
+
+    @property
+    def dim(self) -> int:
+        """Length of a row."""
+        return self.level + 1
+
+
+LAYOUT = FeatureLayout()
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over channels of [B, C, T], each time step by itself (keeps time causal)."""
+
+    def __init__(self, channels: int) -> None:
+        """Normalise ``channels`` channels."""
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.norm(x.transpose(1, 2)).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Residual dilated convolution without padding: 2 * dilation steps shorter."""
+
+    def __init__(self, dilation: int) -> None:
+        """Look ``2 * dilation`` steps back."""
+        super().__init__()
+        self.trim = 2 * dilation
+        self.norm = ChannelNorm(WIDTH)
+        self.conv = nn.Conv1d(WIDTH, WIDTH, 3, dilation=dilation)
+        self.mix = nn.Conv1d(WIDTH, WIDTH, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x[..., self.trim :] + self.mix(nn.functional.gelu(self.conv(self.norm(x))))
+
+
+class VisemeHead(nn.Module):
+    """Hidden layer and viseme logits from the trunk."""
+
+    def __init__(self) -> None:
+        """Make an untrained head."""
+        super().__init__()
+        self.norm = ChannelNorm(WIDTH)
+        self.hidden = nn.Conv1d(WIDTH, WIDTH, 1)
+        self.out = nn.Conv1d(WIDTH, len(VISEMES), 1)
+
+    def forward(self, trunk: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 128, M] trunk to hidden [B, 128, M] and logits [B, 15, M]."""
+        hidden = nn.functional.gelu(self.hidden(self.norm(trunk)))
+        return hidden, self.out(hidden)
+
+
+class AudioVisualEncoder(nn.Module):
+    """Speech to features at 25 fps; about 0.5 M parameters.
+
+    ``AudioVisualEncoder.pretrained()`` gives the shipped, frozen one.
+    """
+
+    prior_mean: Tensor
+    prior_level: Tensor
+
+    def __init__(self) -> None:
+        """Make an untrained encoder."""
+        super().__init__()
+        self.front = nn.Conv1d(speech.N_MELS, WIDTH, 4, stride=2)
+        self.fast = nn.Sequential(*(Block(d) for d in DILATIONS))
+        self.down = nn.Conv1d(WIDTH, WIDTH, 4, stride=2)
+        self.slow = nn.Sequential(*(Block(d) for d in DILATIONS))
+        self.head = VisemeHead()
+        self.causal_head = VisemeHead()
+        # What a stream assumes of a speaker before it has heard one.
+        self.register_buffer("prior_mean", torch.zeros(speech.N_MELS))
+        self.register_buffer("prior_level", torch.tensor(0.0))
+
+    @classmethod
+    def pretrained(cls, path: Path = WEIGHTS) -> AudioVisualEncoder:
+        """The encoder with trained weights, frozen and in evaluation mode.
+
+        Raises:
+            MissingModelError: the weights are absent or not this network's.
+        """
+        encoder = cls()
+        try:
+            encoder.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise MissingModelError(
+                f"The audio encoder's weights at {path} cannot be loaded.",
+                reason="ENCODER_WEIGHTS_UNUSABLE",
+                remedy="Reinstall synctalk, or run python -m synctalk.face_sync.pretrain.",
+            ) from error
+        return encoder.requires_grad_(False).eval()
+
+    @property
+    def dim(self) -> int:
+        """Length of a feature row, D."""
+        return LAYOUT.dim
+
+    @property
+    def look_ahead_ms(self) -> float:
+        """Audio needed after a frame's centre by the default head: 107.5 ms."""
+        return self.causal_look_ahead_ms + 1000.0 * DELAY_FRAMES / speech.FPS
+
+    @property
+    def causal_look_ahead_ms(self) -> float:
+        """Audio needed after a frame's centre with ``causal=True``: 27.5 ms."""
+        last_centre_ms = 10.0 * (speech.MELS_PER_FRAME - 0.5) - 500.0 / speech.FPS
+        return last_centre_ms + 500.0 * speech.WINDOW / speech.SAMPLE_RATE_HZ
+
+    def trunk(self, mel: Tensor) -> Tensor:
+        """Normalised mels [B, T, 64] to [B, 128, (T - 90) // 4], row m ending at mel 4m + 93."""
+        fast = self.fast(self.front(mel.transpose(1, 2)))
+        trunk: Tensor = self.slow(self.down(fast))
+        return trunk
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        wav: Tensor,
+        n_frames: int,
+        *,
+        causal: bool = False,
+        stats: speech.SpeechStats | None = None,
+        chunk_frames: int = 1500,
+    ) -> Tensor:
+        """Features of a recording.
+
+        Args:
+            wav: [n] float32 mono audio at 16 kHz in [-1, 1]; silence is assumed beyond its ends.
+            n_frames: video frames wanted, at 25 fps; frame i is centred at (i + 0.5) / 25 s.
+            causal: hear 27.5 ms instead of 107.5 ms past a frame's centre.
+            stats: the speaker's level and spectrum; measured over ``wav`` by default.
+            chunk_frames: frames computed at once; the result does not depend on it.
+
+        Returns:
+            [n_frames, D] float32; see :class:`FeatureLayout`.
+
+        Raises:
+            InputError: ``wav`` is not a one-dimensional finite float tensor, or n_frames < 1.
+        """
+        _check(wav, n_frames)
+        known = stats if stats is not None else speech.measure(wav)
+        chunks = [
+            self._chunk(wav, first, min(n_frames, first + chunk_frames), causal, known)
+            for first in range(0, n_frames, chunk_frames)
+        ]
+        return torch.cat(chunks)
+
+    def _chunk(
+        self, wav: Tensor, first: int, last: int, causal: bool, stats: speech.SpeechStats
+    ) -> Tensor:
+        delay = 0 if causal else DELAY_FRAMES
+        per = speech.MELS_PER_FRAME
+        start = per * first + per * delay - HISTORY_MELS
+        mel = speech.mel_span(wav, min(start, per * first), per * (last + delay))
+        return self.rows(mel, last - first, causal, stats)
+
+    def rows(self, mel: Tensor, count: int, causal: bool, stats: speech.SpeechStats) -> Tensor:
+        """The ``count`` feature rows whose trunk ends with the last of the log-mels [T, 64]."""
+        per, delay = speech.MELS_PER_FRAME, 0 if causal else DELAY_FRAMES
+        normal = speech.normalise(mel, stats)
+        trunk = self.trunk(normal[-(per * count + HISTORY_MELS) :][None])
+        hidden, logits = (self.causal_head if causal else self.head)(trunk)
+        end = len(mel) - per * delay
+        own = slice(end - per * count, end)
+        return torch.cat(
+            [
+                hidden[0].T,
+                logits[0].softmax(0).T,
+                normal[own].reshape(count, per, -1).mean(1),
+                speech.relative_levels(mel[own], stats).reshape(count, per).mean(1, keepdim=True),
+            ],
+            dim=1,
+        )
+
+
+def _check(wav: Tensor, n_frames: int) -> None:
+    if wav.ndim != 1 or not wav.is_floating_point() or not bool(wav.isfinite().all()):
+        raise InputError(
+            f"wav must be a finite float tensor [n], got {wav.dtype} {tuple(wav.shape)}.",
+            reason="BAD_WAVEFORM",
+            remedy="Decode to mono 16 kHz float32 in [-1, 1] first.",
+        )
+    if n_frames < 1:
+        raise InputError(f"n_frames must be >= 1, got {n_frames}.", reason="BAD_FRAME_COUNT")

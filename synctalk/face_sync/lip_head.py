@@ -1,0 +1,205 @@
+"""A subject's lips from the frozen encoder's features: ridge regression with two safeguards.
+
+Fine-tuning an encoder on one person's minute of speech destroys it; a strongly regularised linear
+head on frozen features does not (METHOD, "What a spike on audio → lips learnt"). Two things that
+least squares does not know are added after it: lips close on p, b, m (the bilabial posterior pulls
+the mouth shut along the subject's own opening movement), and a silent mouth rests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from synctalk.errors import InputError
+from synctalk.face_sync.encoder import LAYOUT
+from synctalk.face_sync.lip_features import LipOpening
+from synctalk.face_sync.visemes import BILABIAL, SILENCE
+
+PAST_FRAMES = 3
+FUTURE_FRAMES = 1
+RIDGE = 2000.0
+
+_LEAST_FRAMES = 50
+_QUIET, _LOUD = -0.50, -0.28  # relative loudness (30 and 17 dB down) where activity is 0 and 1
+_CUE_FROM, _CUE_FULL = 0.25, 0.65  # bilabial posterior where closing starts and is complete
+
+
+@dataclass(frozen=True)
+class LipRegressor:
+    """Encoder features to lip coefficients; ``fit_lip_regressor`` makes it.
+
+    Args:
+        mean: [D] feature means.
+        scale: [D] feature standard deviations.
+        weight: [(3 + 1 + 1) * D, K] ridge weights on stacked standardised features.
+        bias: [K] mean coefficients.
+        rest: [K] the subject's resting mouth.
+        opening_weights: [K] mouth opening (mm) per coefficient.
+        opening_bias: [] mouth opening (mm) of zero coefficients.
+        closing: [K] the subject's movement that opens the mouth by 1 mm.
+        closed_mm: [] mouth opening of the subject's closed lips.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+    rest: Tensor
+    opening_weights: Tensor
+    opening_bias: Tensor
+    closing: Tensor
+    closed_mm: Tensor
+
+    @property
+    def look_ahead_ms(self) -> float:
+        """What the head adds to the encoder's look-ahead: one frame."""
+        return 40.0 * FUTURE_FRAMES
+
+    def predict(self, features: Tensor) -> Tensor:
+        """Lip coefficients, [T, K], of encoder features [T, D]."""
+        coefs = _stack((features - self.mean) / self.scale) @ self.weight + self.bias
+        closed = self._close(coefs, closing_cue(features))
+        activity = voice_activity(features)[:, None]
+        return activity * closed + (1.0 - activity) * self.rest
+
+    def _close(self, coefs: Tensor, cue: Tensor) -> Tensor:
+        gap = coefs @ self.opening_weights + self.opening_bias
+        excess = (gap - self.closed_mm).clamp_min(0.0)
+        return coefs - (cue * excess)[:, None] * self.closing
+
+    def state(self) -> dict[str, Tensor]:
+        """Plain tensors, for safetensors."""
+        return {field.name: getattr(self, field.name).contiguous() for field in fields(self)}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> LipRegressor:
+        """The inverse of :meth:`state`."""
+        return cls(**{field.name: state[field.name] for field in fields(cls)})
+
+
+def fit_lip_regressor(
+    features: Tensor | Sequence[Tensor],
+    targets: Tensor,
+    valid: Tensor,
+    cuts: Sequence[int],
+    opening: LipOpening,
+    *,
+    ridge: float = RIDGE,
+) -> LipRegressor:
+    """Fit a subject's head.
+
+    Args:
+        features: [T, D] encoder features of the subject's audio, or several such of the same
+            speech with different disturbances (``augment.disturbed_features``), the clean one
+            first; each counts equally.
+        targets: [T, K] standardised lip coefficients.
+        valid: [T] bool, frames to learn from (tracked, not held out).
+        cuts: first frame of every later shot; no context reaches across one.
+        opening: mouth opening of the coefficients (``DrivingSpace.opening``).
+        ridge: penalty on standardised inputs, for the sum over frames of one copy.
+
+    Raises:
+        InputError: shapes differ or fewer than two seconds of usable frames.
+    """
+    copies = [features] if isinstance(features, Tensor) else list(features)
+    _check(copies, targets, valid)
+    used = valid.bool() & ~_near_cut(len(targets), cuts)
+    if int(used.sum()) < _LEAST_FRAMES:
+        raise InputError(
+            f"A lip head needs at least {_LEAST_FRAMES} usable frames, got {int(used.sum())}.",
+            reason="TOO_FEW_SPEECH_FRAMES",
+            remedy="Use footage in which the face is found in more frames.",
+        )
+    known = torch.cat([copy[used] for copy in copies])
+    mean, scale = known.mean(0), known.std(0).clamp_min(1e-4)
+    bias = targets[used].mean(0)
+    stacks = [_stack((copy - mean) / scale)[used] for copy in copies]
+    weight = _solve(stacks, targets[used] - bias, ridge)
+    gap = opening(targets[used])
+    spread = gap - gap.mean()
+    return LipRegressor(
+        mean=mean,
+        scale=scale,
+        weight=weight,
+        bias=bias,
+        rest=_resting(copies[0][used], targets[used], gap),
+        opening_weights=opening.weights.to(targets),
+        opening_bias=torch.tensor(opening.bias),
+        closing=(targets[used] - bias).T @ spread / spread.square().sum().clamp_min(1e-6),
+        closed_mm=gap.quantile(0.05),
+    )
+
+
+def voice_activity(features: Tensor) -> Tensor:
+    """How much a voice moves the mouth, [T] in [0, 1]: loud enough and not classed as silence.
+
+    Both measures are needed: noise between words is loud, and a quiet room's hiss can look like
+    a fricative once its level is normalised.
+    """
+    loud = ((features[:, LAYOUT.level] - _QUIET) / (_LOUD - _QUIET)).clamp(0.0, 1.0)
+    voiced = 1.0 - features[:, LAYOUT.visemes][:, SILENCE]
+    return _smooth(loud * voiced)
+
+
+def closing_cue(features: Tensor) -> Tensor:
+    """How firmly p, b or m ask the lips to close, [T] in [0, 1]."""
+    posterior = features[:, LAYOUT.visemes][:, BILABIAL]
+    return ((posterior - _CUE_FROM) / (_CUE_FULL - _CUE_FROM)).clamp(0.0, 1.0)
+
+
+def _smooth(track: Tensor) -> Tensor:
+    """Triangular mean over the context's reach into the future, [T]."""
+    kernel = torch.tensor([0.25, 0.5, 0.25], dtype=track.dtype, device=track.device)
+    padded = torch.nn.functional.pad(track[None, None], (1, 1), mode="replicate")
+    return torch.nn.functional.conv1d(padded, kernel[None, None])[0, 0]
+
+
+def _stack(features: Tensor) -> Tensor:
+    """[T, D] to [T, (PAST + 1 + FUTURE) * D]; the ends repeat the first and last row."""
+    padded = pad(features.T[None], (PAST_FRAMES, FUTURE_FRAMES), mode="replicate")[0].T
+    reach = PAST_FRAMES + 1 + FUTURE_FRAMES
+    return torch.cat([padded[i : i + len(features)] for i in range(reach)], dim=1)
+
+
+def _near_cut(n: int, cuts: Sequence[int]) -> Tensor:
+    """[n] bool, frames whose context reaches across a cut."""
+    near = torch.zeros(n, dtype=torch.bool)
+    for cut in cuts:
+        near[max(0, cut - FUTURE_FRAMES) : cut + PAST_FRAMES] = True
+    return near
+
+
+def _solve(stacks: list[Tensor], targets: Tensor, ridge: float) -> Tensor:
+    """Ridge weights for several disturbed copies of the same inputs, float64 inside."""
+    columns = stacks[0].shape[1]
+    gram = torch.zeros(columns, columns, dtype=torch.float64)
+    moment = torch.zeros(columns, targets.shape[1], dtype=torch.float64)
+    for stack in stacks:
+        gram += stack.double().T @ stack.double() / len(stacks)
+        moment += stack.double().T @ targets.double() / len(stacks)
+    gram.diagonal().add_(ridge)
+    return torch.linalg.solve(gram, moment).to(targets)
+
+
+def _resting(features: Tensor, targets: Tensor, gap: Tensor) -> Tensor:
+    """Mean mouth of the quietest frames, the more closed half of them."""
+    activity = voice_activity(features)
+    quiet = activity <= max(0.1, float(activity.quantile(0.04)))
+    narrow = gap[quiet] <= gap[quiet].median()
+    return targets[quiet][narrow].mean(0)
+
+
+def _check(copies: list[Tensor], targets: Tensor, valid: Tensor) -> None:
+    frames = len(targets)
+    if valid.shape != (frames,) or any(copy.shape != (frames, LAYOUT.dim) for copy in copies):
+        shapes = [tuple(copy.shape) for copy in copies]
+        raise InputError(
+            f"features {shapes}, targets {tuple(targets.shape)} and valid {tuple(valid.shape)} "
+            f"must agree in T, and features have {LAYOUT.dim} columns.",
+            reason="BAD_LIP_TRAINING_DATA",
+        )
