@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from synctalk.face_sync import FacialMask
 from synctalk.gaussians.scene import N_COLUMNS
 
 HIDDEN = 48
@@ -67,31 +68,38 @@ class BasisDeformation(nn.Module):
 
     Args:
         base: [N,14] packed parameters, ordered by ascending canonical height.
-        m_lip, m_exp: [N] facial masks in [0,1].
+        mask: facial masks of the N Gaussians.
         n_lip, n_expression, n_pose: numbers of coefficients.
+        column_scale: [14]; tables are stored divided by it, so that one learning rate moves
+            each column at its own pace.
     """
 
     def __init__(
         self,
         base: Tensor,
-        m_lip: Tensor,
-        m_exp: Tensor,
+        mask: FacialMask,
         n_lip: int,
         n_expression: int,
         n_pose: int,
+        column_scale: Tensor,
     ) -> None:
         super().__init__()
         n = base.shape[0]
-        self.n_lower = int((m_lip > 0).sum())
-        self.n_upper = int((m_exp > 0).sum())
-        self.register_buffer("m_lip", m_lip[: self.n_lower, None].contiguous())
-        self.register_buffer("m_exp", m_exp[n - self.n_upper :, None].contiguous())
-        self.base = nn.Parameter(base)
+        self.n_lower = int((mask.lip > 0).sum())
+        self.n_upper = int((mask.expression > 0).sum())
+        self.register_buffer("column_scale", column_scale)
+        self.register_buffer("m_lip", mask.lip[: self.n_lower, None].contiguous())
+        self.register_buffer("m_exp", mask.expression[n - self.n_upper :, None].contiguous())
+        self.base = nn.Parameter(base / column_scale)
         self.basis_lip = nn.Parameter(torch.zeros(n_lip, self.n_lower * N_COLUMNS))
         self.basis_exp = nn.Parameter(torch.zeros(n_expression, self.n_upper * N_COLUMNS))
         self.basis_pose = nn.Parameter(torch.zeros(n_pose, n * N_COLUMNS))
         self.lip_mlp = CoefficientMLP(n_lip)
         self.exp_mlp = CoefficientMLP(n_expression)
+
+    def canonical_params(self) -> Tensor:
+        """Canonical parameters [1,N,14]."""
+        return (self.base * self.get_buffer("column_scale"))[None]
 
     def weights(self, f: DrivingCoefficients) -> DrivingCoefficients:
         """Basis weights of the coefficients."""
@@ -105,8 +113,8 @@ class BasisDeformation(nn.Module):
         """Deformed parameters [V,N,14] from basis weights."""
         views, n = len(w), self.base.shape[0]
         params = self.base + (w.pose @ self.basis_pose).view(views, n, N_COLUMNS)
-        lip = (w.lip @ self.basis_lip).view(views, self.n_lower, N_COLUMNS) * self.m_lip
-        exp = (w.expression @ self.basis_exp).view(views, self.n_upper, N_COLUMNS) * self.m_exp
+        lip = (w.lip @ self.basis_lip).view(views, self.n_lower, N_COLUMNS) * self.get_buffer("m_lip")
+        exp = (w.expression @ self.basis_exp).view(views, self.n_upper, N_COLUMNS) * self.get_buffer("m_exp")
         params[:, : self.n_lower] += lip
         params[:, n - self.n_upper :] += exp
-        return params
+        return params * self.get_buffer("column_scale")

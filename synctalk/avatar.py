@@ -1,0 +1,207 @@
+"""A trained avatar at run time: driving coefficients in, frames out.
+
+Rendering covers only the window around the head; the rest of a frame is the source's plate. All
+heavy arrays are prepared at load, so that a frame costs one small matrix product, one
+rasterisation and one blend.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from synctalk.bundle import AvatarBundle, BundleManifest
+from synctalk.dataset import Tracks
+from synctalk.face_sync import DrivingSpace, FacialMask, LipRegressor
+from synctalk.gaussians.basis import BasisDeformation, DrivingCoefficients
+from synctalk.gaussians.scene import activate
+from synctalk.gaussians.triplane import TriplaneDeformation
+from synctalk.render import rasterize
+from synctalk.render.portrait import blend_portrait
+
+BATCH = 8
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Driving:
+    """What the head does in T frames.
+
+    Args:
+        lip: [T, K_lip]; expression: [T, K_exp]: standardised coefficients.
+        R: [T,3,3], t: [T,3] mm: head pose.
+    """
+
+    lip: NDArray[np.float32]
+    expression: NDArray[np.float32]
+    R: NDArray[np.float32]
+    t: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.lip)
+
+    def __getitem__(self, index: slice | NDArray[np.int64]) -> Driving:
+        return Driving(self.lip[index], self.expression[index], self.R[index], self.t[index])
+
+
+class Avatar:
+    """An avatar ready to render; open with :meth:`load`."""
+
+    def __init__(self, bundle: AvatarBundle, device: torch.device) -> None:
+        tensors = bundle.tensors()
+        self.bundle = bundle
+        self.device = device
+        self.space = DrivingSpace.from_state(_under(tensors, "space."))
+        self.regressor = LipRegressor.from_state(_under(tensors, "regressor."))
+        self.source = Driving(
+            *(tensors[f"source.{name}"].numpy() for name in ("lip", "expression", "R", "t"))
+        )
+        self.source_mesh: NDArray[np.float32] = tensors["source.mesh"].numpy()
+        self._unit_mm = float(tensors["unit_mm"])
+        self._gain = float(tensors["coefficient_gain"])
+        self._model = _load_model(_under(tensors, "deformation.")).to(device)
+        x, y, width, height = bundle.manifest.window
+        self._window = (x, y, width, height)
+        self._K = tensors["K"].clone()
+        self._K[0, 2] -= x
+        self._K[1, 2] -= y
+        self._pool = ThreadPoolExecutor(
+            max(torch.get_num_threads(), 1), "render", torch.set_num_threads, (1,)
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Avatar:
+        """Open a bundle and prepare it for rendering.
+
+        Raises:
+            BundleError: the bundle is damaged, incomplete or of another version.
+            BackendError: the device is not usable.
+        """
+        return cls(AvatarBundle.open(path), pick_device(device))
+
+    @property
+    def manifest(self) -> BundleManifest:
+        """The bundle's manifest."""
+        return self.bundle.manifest
+
+    def driving_from_tracks(self, tracks: Tracks) -> Driving:
+        """Coefficients of tracked faces: the oracle that reconstruction is measured with."""
+        mesh, R, t, K = (torch.from_numpy(a) for a in (tracks.mesh, tracks.R, tracks.t, tracks.K))
+        lip = self.space.lip(mesh, R, t, K).numpy()
+        return Driving(lip, self.space.expression(mesh, R, t, K).numpy(), tracks.R, tracks.t)
+
+    def lips_from_audio(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Lip coefficients [T,K] of audio-visual features [T,D], one row a frame."""
+        lips: NDArray[np.float32] = self.regressor.predict(torch.from_numpy(features)).numpy()
+        return lips
+
+    def mouth_opening_mm(self, lip: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Gap between the inner lips, mm [T]."""
+        opening: NDArray[np.float32] = self.space.mouth_opening(torch.from_numpy(lip)).numpy()
+        return opening
+
+    def render(self, driving: Driving, plates: Iterable[Image]) -> Iterator[Image]:
+        """Crop frames [S,S,3] of ``driving``, each composited on its plate [S,S,3]."""
+        source = iter(plates)
+        for start in range(0, len(driving), BATCH):
+            part = driving[slice(start, start + BATCH)]
+            backgrounds = list(islice(source, len(part)))
+            params = self.deform(part)
+            poses = _viewmats(part).to(self.device)
+            yield from self._pool.map(self._composite, params, poses, backgrounds)
+
+    @torch.no_grad()
+    def deform(self, driving: Driving) -> Tensor:
+        """Packed splats [T,N,14] of ``driving``."""
+        R, t = torch.from_numpy(driving.R), torch.from_numpy(driving.t)
+        coefficients = (
+            torch.from_numpy(driving.lip),
+            torch.from_numpy(driving.expression),
+            self.space.pose(R, t),
+        )
+        f = DrivingCoefficients(*(self._gain * c.to(self.device) for c in coefficients))
+        params: Tensor = self._model(f)
+        return params
+
+    def blend_portrait(self, crop: Image, source: Image, mesh: NDArray[np.float32]) -> Image:
+        """``source`` [S,S,3] with the face of ``crop`` [S,S,3] blended in (METHOD row 11)."""
+        return blend_portrait(crop, source, mesh)
+
+    @torch.no_grad()
+    def _composite(self, params: Tensor, viewmat: Tensor, plate: Image) -> Image:
+        x, y, width, height = self._window
+        splats = activate(params, self._unit_mm)
+        rgb, alpha, _ = rasterize(
+            splats.means, splats.quats, splats.scales, splats.opacities, splats.colors,
+            viewmat[None], self._K.to(self.device)[None], width, height, num_threads=1,
+        )  # fmt: skip
+        frame = plate.copy()
+        window = frame[y : y + height, x : x + width]
+        cover = rgb[0].cpu().numpy() * 255.0
+        below = 1.0 - alpha[0].cpu().numpy()
+        cv2.add(cover, below * window, dst=window, dtype=cv2.CV_8U)
+        frame[y : y + height, x : x + width] = window
+        return frame
+
+
+def pick_device(name: str) -> torch.device:
+    """``"auto"``, ``"cpu"`` or ``"cuda"`` to a device.
+
+    Raises:
+        BackendError: CUDA was asked for and is not there.
+    """
+    from synctalk.errors import BackendError
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BackendError(
+            "CUDA is not available on this machine.",
+            reason="NO_CUDA",
+            remedy="Use --device cpu, or install a CUDA build of torch.",
+        )
+    return torch.device(name)
+
+
+def _viewmats(driving: Driving) -> Tensor:
+    matrices = torch.eye(4).repeat(len(driving), 1, 1)
+    matrices[:, :3, :3] = torch.from_numpy(driving.R)
+    matrices[:, :3, 3] = torch.from_numpy(driving.t)
+    return matrices
+
+
+def _load_model(state: dict[str, Tensor]) -> BasisDeformation | TriplaneDeformation:
+    """The deformation whose tensors ``state`` holds, told by their names."""
+    scale = state["column_scale"]
+    base = state["base"] * scale
+    if "basis_lip" in state:
+        sizes = [state[f"basis_{kind}"].shape[0] for kind in ("lip", "exp", "pose")]
+        mask = _padded_mask(state, len(base))
+        model: BasisDeformation | TriplaneDeformation = BasisDeformation(base, mask, *sizes, scale)
+    else:
+        mask = FacialMask(state["m_lip"], state["m_exp"])
+        sizes = [int(n) for n in state.pop("sizes")]
+        model = TriplaneDeformation(base, mask, *sizes, scale)
+    model.load_state_dict(state)
+    return model.requires_grad_(False)
+
+
+def _padded_mask(state: dict[str, Tensor], n: int) -> FacialMask:
+    lip, expression = torch.zeros(n), torch.zeros(n)
+    lip[: len(state["m_lip"])] = state["m_lip"][:, 0]
+    expression[n - len(state["m_exp"]) :] = state["m_exp"][:, 0]
+    return FacialMask(lip, expression)
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}

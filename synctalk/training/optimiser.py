@@ -1,0 +1,82 @@
+"""Adam with one rate per group and a fused step on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from synctalk.render import adam_step
+
+BETAS = (0.9, 0.99)
+EPS = 1e-15
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a rate.
+
+    Args:
+        parameters: by name.
+        lr: learning rate at full rate.
+        decay: pull towards zero per step at full rate (0 = none).
+    """
+
+    parameters: Mapping[str, nn.Parameter]
+    lr: float
+    decay: float = 0.0
+
+
+class Adam:
+    """Adam (Kingma and Ba) with decoupled decay, over named parameters."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self.groups = tuple(groups)
+        self.step_count = 0
+        self._moments = {
+            name: (torch.zeros_like(p), torch.zeros_like(p))
+            for group in self.groups
+            for name, p in group.parameters.items()
+        }
+
+    def step(self, rate: float) -> None:
+        """One update at ``rate`` times each group's learning rate; clears the gradients."""
+        self.step_count += 1
+        for group in self.groups:
+            for name, parameter in group.parameters.items():
+                if parameter.grad is not None:
+                    self._update(group, name, parameter, rate)
+                    parameter.grad = None
+
+    def _update(self, group: Group, name: str, parameter: nn.Parameter, rate: float) -> None:
+        first, second = self._moments[name]
+        assert parameter.grad is not None
+        adam_step(
+            parameter.data,
+            parameter.grad,
+            first,
+            second,
+            lr=group.lr * rate,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            eps=EPS,
+            step=self.step_count,
+            decay=group.decay * rate,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments by name, and the step count."""
+        tensors: dict[str, Tensor] = {"step": torch.tensor(self.step_count)}
+        for name, (first, second) in self._moments.items():
+            tensors[f"{name}.first"] = first
+            tensors[f"{name}.second"] = second
+        return tensors
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of :meth:`state`."""
+        self.step_count = int(state["step"])
+        for name, (first, second) in self._moments.items():
+            first.copy_(state[f"{name}.first"])
+            second.copy_(state[f"{name}.second"])

@@ -1,0 +1,376 @@
+"""Two-stage training of an avatar (S §III-D; METHOD row 10).
+
+Stage 1 fits the canonical head alone and lets it densify. Stage 2 trains everything: base,
+deformation, coefficient networks. The first part runs at half resolution. Rates hold, then decay
+once over the whole run: annealing is worth more than extra steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from synctalk.bundle import CurvePoint
+from synctalk.dataset import SubjectDataset
+from synctalk.errors import TrainingError
+from synctalk.face_sync import facial_mask
+from synctalk.gaussians.basis import BasisDeformation, DrivingCoefficients
+from synctalk.gaussians.densify import densify
+from synctalk.gaussians.initialise import HeadViews, initial_gaussians
+from synctalk.gaussians.scene import COLOR, LOG_SCALE, MEAN, N_COLUMNS, OPACITY, QUAT
+from synctalk.gaussians.triplane import TriplaneDeformation
+from synctalk.progress import ProgressCallback, StageProgress
+from synctalk.training import curriculum
+from synctalk.training.checkpoint import Checkpoint
+from synctalk.training.config import TrainConfig
+from synctalk.training.data import FrameStack, Window, head_window, load_frames
+from synctalk.training.optimiser import Adam, Group
+from synctalk.training.subject import Subject, study
+from synctalk.training.views import View, ViewGradient, ViewLoss, ViewPool
+
+SEED_VIEWS = 40
+HELD_OUT_CHECKS = 12
+SNAPSHOT_EVERY = 200
+MAX_ROLLBACKS = 3
+NOSE_TIP = 4
+SEAM_MM = 12.0
+
+Model = BasisDeformation | TriplaneDeformation
+
+
+def column_scale() -> Tensor:
+    """Step size of each packed column relative to the colours' (METHOD: recipe's rates)."""
+    scale = torch.ones(N_COLUMNS)
+    scale[MEAN], scale[QUAT], scale[LOG_SCALE], scale[OPACITY], scale[COLOR] = 0.12, 0.4, 1, 6, 1
+    return scale
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Model and optimiser in memory, to roll back to when a loss is not finite."""
+
+    step: int
+    tensors: dict[str, Tensor]
+
+
+class Trainer:
+    """One run over one dataset; build it, :meth:`resume` it if need be, :meth:`run` it."""
+
+    def __init__(
+        self,
+        dataset: SubjectDataset,
+        config: TrainConfig,
+        device: torch.device,
+        progress: ProgressCallback,
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.dataset, self.config, self.device = dataset, config, device
+        self._progress = progress
+        self.subject = study(dataset)
+        self.window = head_window(dataset)
+        self._K = self.window.intrinsics(dataset.tracks.K)
+        self._train = self._load_training_frames()
+        self._checks = self._load_checks()
+        self.base, self.unit_mm = initial_gaussians(
+            self.subject.geometry, self._seed_views(), config.n_gaussians, config.seed
+        )
+        self._probability = self._sampling_probability()
+        loss = ViewLoss(config.lambda_dssim, config.alpha_weight)
+        threads = torch.get_num_threads() if device.type == "cpu" else 1
+        self._pool = ViewPool(self.unit_mm, loss, device, min(threads, config.views_per_step))
+        self._driving = self._scaled(self.subject.driving)
+        self.step, self.seconds, self.curve = 0, 0.0, ()  # type: int, float, tuple[CurvePoint, ...]
+        self._rollbacks = 0
+        self._grad2d = torch.zeros(self.base.shape[0])
+        self.model, self._adam = self._canonical_model(self.base)
+
+    # -- the run ---------------------------------------------------------------------------
+
+    @property
+    def run_id(self) -> str:
+        """Digest of what the result depends on."""
+        text = repr((sorted(self.dataset.manifest.files.items()), asdict(self.config)))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def run(self, save: Callable[[Checkpoint], None], save_every_s: float = 30.0) -> None:
+        """Train to the end, calling ``save`` every ``save_every_s`` seconds of work.
+
+        Raises:
+            TrainingError: the loss stays non-finite after several roll-backs.
+            Cancelled, KeyboardInterrupt: as raised by the progress callback or the user, after
+                ``save`` was called, so that the run can be resumed.
+        """
+        stage = StageProgress(self._progress, "train", self.config.steps)
+        stage.done = self.step
+        saved = started = time.monotonic()
+        before = self.seconds
+        snapshot = self._snapshot()
+        try:
+            while self.step < self.config.steps:
+                if not self._advance():
+                    snapshot = self._roll_back(snapshot)
+                    continue
+                self.seconds = before + time.monotonic() - started
+                stage.advance(metrics=self._check_if_due())
+                if self.step % SNAPSHOT_EVERY == 0:
+                    snapshot = self._snapshot()
+                if time.monotonic() - saved > save_every_s:
+                    save(self.checkpoint())
+                    saved = time.monotonic()
+        except BaseException:
+            save(self.checkpoint())
+            raise
+        finally:
+            self._pool.close()
+
+    def _advance(self) -> bool:
+        """One step; False when its loss is not finite (nothing is changed then)."""
+        if self.step == self._canonical_steps and isinstance(self.model, CanonicalHead):
+            self._begin_deformation()
+        batch = curriculum.batch(
+            self._probability, self.config.views_per_step, self._batch_seed, self.step
+        )
+        params = self.model(self._noisy(self._driving[self._frame_index(batch)]))
+        views = [self._view(int(i)) for i in batch]
+        gradients = self._pool.gradients(params, views)
+        if not all(np.isfinite(g.loss) for g in gradients):
+            return False
+        params.backward(self._total(params, gradients))
+        self._adam.step(self._rate())
+        self._grad2d += torch.stack([g.image_plane for g in gradients]).mean(0)
+        self.step += 1
+        return True
+
+    @property
+    def _batch_seed(self) -> int:
+        """Another order of frames after every roll-back, so that it does not fail the same way."""
+        return self.config.seed + 7919 * self._rollbacks
+
+    def _total(self, params: Tensor, gradients: list[ViewGradient]) -> Tensor:
+        stacked = torch.stack([g.params for g in gradients]) / len(gradients)
+        return stacked.sum(0, keepdim=True) if params.shape[0] == 1 else stacked
+
+    def _rate(self) -> float:
+        """Learning rate factor: hold, then exponential decay to ``final_rate``."""
+        share = self.step / self.config.steps
+        hold = self.config.hold_share
+        return float(self.config.final_rate ** max(0.0, (share - hold) / (1.0 - hold)))
+
+    # -- stages ----------------------------------------------------------------------------
+
+    @property
+    def _canonical_steps(self) -> int:
+        return max(1, int(self.config.canonical_share * self.config.steps))
+
+    def _canonical_model(self, base: Tensor) -> tuple[CanonicalHead | Model, Adam]:
+        model = CanonicalHead(base, column_scale()).to(self.device)
+        return model, Adam([Group({"base": model.base}, self.config.lr_base)])
+
+    def _begin_deformation(self) -> None:
+        budget = int(self.config.densify.max_growth * self.config.n_gaussians)
+        generator = torch.Generator().manual_seed(self.config.seed)
+        base = densify(
+            self.model.canonical_params()[0].detach().cpu(),
+            self._grad2d.cpu() / max(self.step, 1),
+            budget,
+            self.config.densify,
+            generator,
+        )
+        self.model, self._adam = self._deforming_model(base)
+
+    def _deforming_model(self, base: Tensor) -> tuple[Model, Adam]:
+        driving = self._driving
+        sizes = (driving.lip.shape[1], driving.expression.shape[1], driving.pose.shape[1])
+        nose = float(self.dataset.tracks.vertices[NOSE_TIP, 1])
+        mask = facial_mask(base[:, MEAN] * self.unit_mm, nose, SEAM_MM)
+        torch.manual_seed(self.config.seed)
+        self._grad2d = torch.zeros(base.shape[0])
+        kind = BasisDeformation if self.config.deformation == "basis" else TriplaneDeformation
+        model = kind(base, mask, *sizes, column_scale()).to(self.device)
+        return model, Adam(_groups(model, self.config))
+
+    # -- data ------------------------------------------------------------------------------
+
+    def _load_training_frames(self) -> FrameStack:
+        usable = self.subject.usable[: self.dataset.held_out_range.start]
+        candidates = np.nonzero(usable)[0]
+        weights = curriculum.rarity(
+            self.subject.mouth_opening[candidates],
+            self.subject.blink[candidates],
+            self.config.rare_frame_power,
+        )
+        chosen = candidates[curriculum.thin(weights, self.config.max_frames, self.config.seed)]
+        return load_frames(self.dataset, chosen, self.window, self._progress)
+
+    def _load_checks(self) -> FrameStack:
+        held_out = np.array(self.dataset.held_out_range)
+        held_out = held_out[self.subject.usable[held_out]]
+        if len(held_out) == 0:
+            raise TrainingError(
+                "The face was found in none of the held-out frames (the last 1/11).",
+                reason="NO_HELD_OUT_FRAMES",
+                remedy="Cut the end of the video off and preprocess it again.",
+            )
+        pick = np.unique(np.linspace(0, len(held_out) - 1, HELD_OUT_CHECKS).astype(int))
+        return load_frames(self.dataset, held_out[pick], self.window, lambda event: None)
+
+    def _seed_views(self) -> HeadViews:
+        pick = np.linspace(0, len(self._train) - 1, min(SEED_VIEWS, len(self._train))).astype(int)
+        frames = self._train.index[pick]
+        tracks = self.dataset.tracks
+        return HeadViews(
+            self._train.rgb[pick], self._train.matte[pick],
+            tracks.R[frames], tracks.t[frames], self._K,
+        )  # fmt: skip
+
+    def _sampling_probability(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        index = self._train.index
+        return curriculum.rarity(
+            self.subject.mouth_opening[index],
+            self.subject.blink[index],
+            self.config.rare_frame_power,
+        )
+
+    def _frame_index(self, batch: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+        return torch.from_numpy(self._train.index[batch])
+
+    def _scaled(self, driving: DrivingCoefficients) -> DrivingCoefficients:
+        gain = self.config.coefficient_gain
+        return DrivingCoefficients(
+            *(gain * c.to(self.device) for c in (driving.lip, driving.expression, driving.pose))
+        )
+
+    def _noisy(self, driving: DrivingCoefficients) -> DrivingCoefficients:
+        if self.config.coefficient_noise == 0:
+            return driving
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        sigma = self.config.coefficient_gain * self.config.coefficient_noise
+        return DrivingCoefficients(
+            *(
+                c + sigma * torch.randn(c.shape, generator=generator).to(c)
+                for c in (driving.lip, driving.expression, driving.pose)
+            )
+        )
+
+    def _view(self, i: int) -> View:
+        half = self.step < self.config.half_resolution_share * self.config.steps
+        stack = self._train
+        arrays = stack.halved(i) if half else (stack.rgb[i], stack.plate[i], stack.matte[i])
+        K = self.window.intrinsics(self.dataset.tracks.K, 0.5 if half else 1.0)
+        return self._make_view(arrays, int(stack.index[i]), K)
+
+    def _make_view(
+        self, arrays: tuple[np.ndarray, ...], frame: int, K: np.ndarray  # type: ignore[type-arg]
+    ) -> View:
+        rgb, plate, matte = (torch.from_numpy(a).to(self.device) for a in arrays)
+        viewmat = self.subject.viewmats[frame].to(self.device)
+        return View(rgb, plate, matte, viewmat, torch.from_numpy(K).to(self.device))
+
+    # -- held-out checks, snapshots, checkpoints ---------------------------------------------
+
+    def _check_if_due(self) -> dict[str, float]:
+        if self.step % self.config.evaluate_every and self.step != self.config.steps:
+            return {}
+        psnr = self.held_out_psnr()
+        self.curve = (*self.curve, CurvePoint(round(self.seconds, 2), self.step, round(psnr, 3)))
+        return {"held_out_psnr_db": psnr}
+
+    def held_out_psnr(self) -> float:
+        """Full-frame PSNR (dB) over a few held-out frames, lips driven by the tracked face."""
+        stack = self._checks
+        with torch.no_grad():
+            params = self.model(self._driving[torch.from_numpy(stack.index)])
+        params = params.expand(len(stack), -1, -1)
+        views = [
+            self._make_view((stack.rgb[i], stack.plate[i], stack.matte[i]), int(f), self._K)
+            for i, f in enumerate(stack.index)
+        ]
+        images = self._pool.images(params, views)
+        pixels = self.dataset.manifest.size**2 * 3
+        errors = [
+            np.square(image.astype(np.float32) - stack.rgb[i]).sum() / pixels
+            for i, image in enumerate(images)
+        ]
+        return float(np.mean([10 * np.log10(255.0**2 / max(e, 1e-6)) for e in errors]))
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self.step, {k: v.clone() for k, v in self._tensors().items()})
+
+    def _roll_back(self, snapshot: Snapshot) -> Snapshot:
+        self._rollbacks += 1
+        if self._rollbacks > MAX_ROLLBACKS:
+            raise TrainingError(
+                f"The loss is not finite at step {self.step}, after {MAX_ROLLBACKS} roll-backs.",
+                reason="LOSS_NOT_FINITE",
+                remedy="Train again with another seed, or report the dataset.",
+            )
+        rollbacks = self._rollbacks
+        self._restore(snapshot.step, snapshot.tensors)
+        self._rollbacks = rollbacks
+        return snapshot
+
+    def _tensors(self) -> dict[str, Tensor]:
+        model = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        adam = {f"adam.{k}": v for k, v in self._adam.state().items()}
+        return {
+            **model, **adam, "grad2d": self._grad2d, "rollbacks": torch.tensor(self._rollbacks),
+        }  # fmt: skip
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything a resumed run needs."""
+        return Checkpoint(self.run_id, self.step, self.seconds, self.curve, self._tensors())
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Continue from ``checkpoint``, to the same result as an unbroken run."""
+        self._restore(checkpoint.step, dict(checkpoint.tensors))
+        self.seconds, self.curve = checkpoint.seconds, checkpoint.curve
+
+    def _restore(self, step: int, tensors: dict[str, Tensor]) -> None:
+        base = tensors["model.base"].cpu() * column_scale()
+        if any(name.startswith("model.m_lip") for name in tensors):
+            self.model, self._adam = self._deforming_model(base)
+        else:
+            self.model, self._adam = self._canonical_model(base)
+        self.model.load_state_dict(_under(tensors, "model."))
+        self._adam.load_state(_under(tensors, "adam."))
+        self._grad2d = tensors["grad2d"].clone()
+        self._rollbacks = int(tensors["rollbacks"])
+        self.step = step
+
+
+class CanonicalHead(nn.Module):
+    """Stage 1: the same head in every frame."""
+
+    def __init__(self, base: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("column_scale", scale)
+        self.base = nn.Parameter(base / scale)
+
+    def canonical_params(self) -> Tensor:
+        """Packed parameters [1,N,14]."""
+        return (self.base * self.get_buffer("column_scale"))[None]
+
+    def forward(self, f: DrivingCoefficients) -> Tensor:
+        """Packed parameters [1,N,14], whatever the coefficients."""
+        return self.canonical_params()
+
+
+def _groups(model: Model, config: TrainConfig) -> list[Group]:
+    named = dict(model.named_parameters())
+    basis = {k: p for k, p in named.items() if k.startswith("basis_")}
+    rest = {k: p for k, p in named.items() if k != "base" and k not in basis}
+    return [
+        Group({"base": named["base"]}, config.lr_base),
+        Group(basis, config.lr_basis, config.basis_decay),
+        Group(rest, config.lr_mlp),
+    ]
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
