@@ -19,6 +19,7 @@ import numpy as np
 from synctalk.errors import FootageError
 from synctalk.face import topology
 from synctalk.face.detection import Detection, FaceDetector
+from synctalk.face.ibug import landmarks68_of_mesh
 from synctalk.face.models import require_model
 from synctalk.face.networks import Network, Roi
 from synctalk.face.tracking import FaceTrack, FloatArray, Image
@@ -208,11 +209,6 @@ def _check_size(image: Image, index: int, size: list[tuple[int, int]]) -> None:
         )
 
 
-def landmarks68_of_mesh(mesh: FloatArray) -> FloatArray:
-    """[..., 68, 2] iBUG points of [..., 478, 3] meshes."""
-    return np.ascontiguousarray(mesh[..., topology.IBUG_FROM_MESH, :2])
-
-
 def _assemble(meshes: list[FaceMesh], counts: list[int], size: list[tuple[int, int]]) -> FaceTrack:
     if not meshes:
         raise FootageError(
@@ -222,4 +218,6 @@ def _assemble(meshes: list[FaceMesh], counts: list[int], size: list[tuple[int, i
     score = np.array([m.score for m in meshes], np.float32)
     mesh[score < MIN_PRESENCE] = 0
     score[score < MIN_PRESENCE] = 0
-    return FaceTrack(landmarks68_of_mesh(mesh), mesh, score, np.array(counts, np.int32), size[0])
+    return FaceTrack(
+        landmarks68_of_mesh(mesh[..., :2]), mesh, score, np.array(counts, np.int32), size[0]
+    )

@@ -1,13 +1,10 @@
-"""Index groups of the 478-point face mesh, and its correspondence to the 68 iBUG points.
+"""Index groups of the 478-point face mesh.
 
 The numbering is that of MediaPipe's face mesh (Apache-2.0). "Right" and "left" are the subject's;
 the subject's right is at the image's left.
 """
 
 from __future__ import annotations
-
-import numpy as np
-from numpy.typing import NDArray
 
 N_FACE = 468
 N_MESH = 478
@@ -68,18 +65,3 @@ RIGID = (
     *(133, 362, 243, 463, 244, 464, 245, 465, 188, 412, 174, 399, 217, 437),
     *(127, 356, 234, 454, 162, 389, 33, 263),
 )
-
-IBUG_JAW = (
-    *(127, 234, 93, 132, 58, 136, 150, 176),
-    152,
-    *(400, 379, 365, 288, 361, 323, 454, 356),
-)
-IBUG_BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
-IBUG_NOSE = (168, 197, 5, 4, *NOSE_BASE)
-IBUG_EYES = (33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380)
-IBUG_OUTER_LIPS = (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181)
-IBUG_INNER_LIPS = (78, 82, 13, 312, 308, 317, 14, 87)
-IBUG_FROM_MESH: NDArray[np.int64] = np.array(
-    IBUG_JAW + IBUG_BROWS + IBUG_NOSE + IBUG_EYES + IBUG_OUTER_LIPS + IBUG_INNER_LIPS
-)
-"""[68] mesh index of each iBUG point."""
