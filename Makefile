@@ -1,1 +1,66 @@
 # Two commands for a stranger: make demo · make test. Each sets itself up.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.synctalk-setup
+TORCH  := torch==2.13.0
+
+# Where pip looks for torch; empty means pip's own configuration. For a small CPU-only build:
+#   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+
+# make demo VIDEO=me.mp4 AUDIO=speech.wav OUT=out/me
+VIDEO ?=
+AUDIO ?=
+OUT   ?= out/demo
+
+NATIVE := CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench clean
+
+help: ## Show this list
+	@echo "synctalk: a portrait video in, a talking avatar out"; echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "Then: $(BIN)/synctalk --help"
+
+setup: $(STAMP) ## Virtual environment, dependencies, native kernel, face models (idempotent)
+
+demo: $(STAMP) ## Samples to a talking avatar [VIDEO= AUDIO= OUT=out/demo]
+	$(BIN)/synctalk demo --out "$(OUT)" $(if $(VIDEO),--video "$(VIDEO)") $(if $(AUDIO),--audio "$(AUDIO)")
+
+test: $(STAMP) ## All tests (at most 15 minutes on two cores)
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## Lint, format, types, import directions, public API
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/contract
+
+bench: $(STAMP) ## Every benchmark; figures go to benchmarks/results
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove build products, caches and out/; keeps the virtual environment
+	rm -rf build out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find synctalk tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt $(NATIVE)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "synctalk needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Install one and name it: make setup PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv module. On Debian: apt-get install python3-venv"; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
+	  echo "No C++ compiler found (the splatting kernel is compiled here)."; \
+	  echo "On Debian: apt-get install g++    On macOS: xcode-select --install"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade -c constraints.txt pip
+	$(BIN)/python -m pip install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(BIN)/python -m pip install -q -c constraints.txt --build-constraint constraints.txt -e '.[dev,face-alignment]'
+	$(BIN)/python -m pip install -q --no-deps -c constraints.txt face-alignment
+	$(BIN)/python -m synctalk.face.models
+	@touch $@
