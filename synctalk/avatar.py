@@ -137,6 +137,18 @@ class Avatar:
         """``source`` [S,S,3] with the face of ``crop`` [S,S,3] blended in (METHOD row 11)."""
         return blend_portrait(crop, source, mesh)
 
+    def blend_into(self, frame: Image, crop: Image, mesh: NDArray[np.float32]) -> Image:
+        """A source frame [H,W,3] with the face of ``crop`` [S,S,3] blended in, at its resolution."""
+        window = self.manifest.crop
+        if window.side != crop.shape[0]:
+            scale = window.side / crop.shape[0]
+            crop = cv2.resize(crop, (window.side, window.side), interpolation=cv2.INTER_CUBIC)
+            mesh = mesh * np.float32(scale)
+        area = np.s_[window.y : window.y + window.side, window.x : window.x + window.side]
+        blended = frame.copy()
+        blended[area] = blend_portrait(crop, frame[area], mesh)
+        return blended
+
     @torch.no_grad()
     def _composite(self, params: Tensor, viewmat: Tensor, plate: Image) -> Image:
         x, y, width, height = self._window

@@ -6,8 +6,8 @@ A folder, written once and then only read::
     quality.json/.png    the footage report a person reads
     frames.mp4           the source at 25 fps, upright, at its own resolution
     plates.mp4           the crop with the head taken out: what the avatar is composited on
-    masks.mkv            part labels of the crop (8-bit grey, lossless); see face.PartLabel
-    matte.mkv            soft alpha of the head, hair included (8-bit grey, lossless)
+    masks.mp4            part labels of the crop (8-bit grey, lossless); see face.PartLabel
+    matte.mp4            soft alpha of the head, hair included (8-bit grey, lossless)
     background.png       the empty scene behind the person, crop-sized
     tracks.safetensors   arrays over frames; see ``Tracks``
     audio.wav            16 kHz mono, as long as the video
@@ -47,8 +47,8 @@ HELD_OUT_FRACTION = 1 / 11
 
 FRAMES = "frames.mp4"
 PLATES = "plates.mp4"
-MASKS = "masks.mkv"
-MATTE = "matte.mkv"
+MASKS = "masks.mp4"
+MATTE = "matte.mp4"
 BACKGROUND = "background.png"
 TRACKS = "tracks.safetensors"
 AUDIO = "audio.wav"
@@ -255,7 +255,7 @@ class SubjectDataset:
     def source_frames(self, start: int = 0) -> Iterator[Image]:
         """Frames [H,W,3] at the source's resolution, from ``start`` on."""
         with VideoReader(self.path / FRAMES) as reader:
-            yield from reader.frames(start)
+            yield from reader.iter_rgb(start)
 
     def frames(self, start: int = 0) -> Iterator[Image]:
         """Frames of the crop [size,size,3], from ``start`` on."""
@@ -265,17 +265,17 @@ class SubjectDataset:
     def plates(self, start: int = 0) -> Iterator[Image]:
         """The crop without the head [size,size,3], from ``start`` on."""
         with VideoReader(self.path / PLATES) as reader:
-            yield from reader.frames(start)
+            yield from reader.iter_rgb(start)
 
     def mattes(self, start: int = 0) -> Iterator[Image]:
         """Soft alpha of the head [size,size], from ``start`` on."""
         with VideoReader(self.path / MATTE) as reader:
-            yield from reader.grey_frames(start)
+            yield from reader.iter_grey(start)
 
     def masks(self, start: int = 0) -> Iterator[Image]:
         """Part labels [size,size], from ``start`` on."""
         with VideoReader(self.path / MASKS) as reader:
-            yield from reader.grey_frames(start)
+            yield from reader.iter_grey(start)
 
     def audio(self) -> NDArray[np.float32]:
         """The clip's speech, 16 kHz mono in [-1,1]."""

@@ -1,1 +1,131 @@
+"""Training: a dataset in, an avatar bundle out."""
 
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from synctalk.avatar import pick_device
+from synctalk.bundle import AvatarBundle, BundleManifest, write_bundle
+from synctalk.dataset import SubjectDataset
+from synctalk.errors import BundleError
+from synctalk.face_sync import LipRegressor
+from synctalk.progress import ProgressCallback, ignore_progress
+from synctalk.training.checkpoint import (
+    discard,
+    load_checkpoint,
+    save_checkpoint,
+    working_folder,
+)
+from synctalk.training.config import PRESETS, TrainConfig, preset
+from synctalk.training.lips import fit_lips
+from synctalk.training.trainer import Trainer
+
+__all__ = ["PRESETS", "TrainConfig", "preset", "train"]
+
+
+def train(
+    dataset: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    preset: str = "standard",
+    config: TrainConfig | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    progress: ProgressCallback = ignore_progress,
+) -> AvatarBundle:
+    """Train an avatar.
+
+    Args:
+        dataset: folder written by ``synctalk.preprocess``.
+        out: folder to write the avatar to; appears when training has finished.
+        preset: ``"demo"``, ``"standard"`` or ``"best"``.
+        config: settings of one's own instead of a preset's.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        resume: continue the run that was interrupted, if there is one.
+        progress: receives events of the stages ``load frames``, ``train`` and ``lips``; the
+            metric ``held_out_psnr_db`` comes with ``train``.
+
+    Raises:
+        DatasetError: ``dataset`` is not a whole dataset.
+        BundleError: ``out`` exists and is not an avatar.
+        TrainingError: the loss stays non-finite, or the checkpoint is of another run.
+    """
+    from synctalk.training.config import preset as settings_of
+
+    source = SubjectDataset.open(dataset)
+    final = Path(out)
+    if final.exists() and not (final / "manifest.json").is_file():
+        raise BundleError(
+            f"{final} exists and is not an avatar.",
+            reason="OUTPUT_EXISTS",
+            remedy="Choose another --out folder.",
+        )
+    settings = config or settings_of(preset)
+    folder = working_folder(final)
+    trainer = Trainer(source, settings, pick_device(device), progress)
+    checkpoint = load_checkpoint(folder, trainer.run_id) if resume else None
+    if checkpoint is not None:
+        trainer.resume(checkpoint)
+    trainer.run(lambda state: save_checkpoint(folder, state))
+    lips = fit_lips(source, trainer.subject, progress)
+    bundle = _publish(final, source, trainer, settings, lips)
+    discard(folder)
+    return bundle
+
+
+def _publish(
+    final: Path,
+    dataset: SubjectDataset,
+    trainer: Trainer,
+    settings: TrainConfig,
+    lips: LipRegressor,
+) -> AvatarBundle:
+    source = dataset.manifest
+    window = trainer.window
+    metrics = {"held_out_psnr_db": trainer.curve[-1].psnr_db} if trainer.curve else {}
+    manifest = BundleManifest(
+        subject=Path(source.source_name).stem,
+        source_sha256=source.source_sha256,
+        crop=source.crop,
+        size=source.size,
+        source_width=source.source_width,
+        source_height=source.source_height,
+        n_frames=source.n_frames,
+        cuts=source.cuts,
+        window=(window.x, window.y, window.width, window.height),
+        settings=dataclasses.asdict(settings),
+        metrics=metrics,
+        training_curve=trainer.curve,
+        timings_s={**source.timings_s, "train": round(trainer.seconds, 2)},
+    )
+    final.parent.mkdir(parents=True, exist_ok=True)
+    return write_bundle(final, manifest, _tensors(dataset, trainer, settings, lips), dataset)
+
+
+def _tensors(
+    dataset: SubjectDataset, trainer: Trainer, settings: TrainConfig, lips: LipRegressor
+) -> dict[str, Tensor]:
+    tracks, subject = dataset.tracks, trainer.subject
+    named: dict[str, Tensor] = {
+        "K": torch.from_numpy(tracks.K),
+        "unit_mm": torch.tensor(trainer.unit_mm),
+        "coefficient_gain": torch.tensor(settings.coefficient_gain),
+        "source.lip": subject.driving.lip,
+        "source.expression": subject.driving.expression,
+        "source.R": torch.from_numpy(tracks.R),
+        "source.t": torch.from_numpy(tracks.t),
+        "source.mesh": torch.from_numpy(tracks.mesh),
+    }
+    parts = {
+        "deformation": trainer.deformation_state(),
+        "space": subject.space.state(),
+        "regressor": lips.state(),
+    }
+    for prefix, state in parts.items():
+        named.update({f"{prefix}.{name}": tensor for name, tensor in state.items()})
+    return named

@@ -326,6 +326,15 @@ class Trainer:
         """Everything a resumed run needs."""
         return Checkpoint(self.run_id, self.step, self.seconds, self.curve, self._tensors())
 
+    def deformation_state(self) -> dict[str, Tensor]:
+        """The deformation's tensors, as a bundle stores them."""
+        state = dict(self.model.state_dict())
+        if isinstance(self.model, TriplaneDeformation):
+            driving = self._driving
+            sizes = (driving.lip.shape[1], driving.expression.shape[1], driving.pose.shape[1])
+            state["sizes"] = torch.tensor(sizes)
+        return state
+
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from ``checkpoint``, to the same result as an unbroken run."""
         self._restore(checkpoint.step, dict(checkpoint.tensors))
