@@ -1,6 +1,7 @@
 """Video and audio in and out: probing with limits, normalising, reading, writing, mel, cuts."""
 
 from synctalk.media.audio import read_audio, write_wav
+from synctalk.media.cuts import detect_cuts
 from synctalk.media.limits import MediaLimits
 from synctalk.media.mel import (
     PHONETIC_MEL,
@@ -28,6 +29,7 @@ __all__ = [
     "VideoReader",
     "VideoWriter",
     "Yuv420",
+    "detect_cuts",
     "log_mel",
     "mel_spectrogram",
     "normalise",

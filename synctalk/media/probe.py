@@ -116,16 +116,18 @@ def probe_here(path: Path, limits: MediaLimits) -> MediaInfo:
         audio = _audio_info(container)
         stream = video_stream(container)
         video = None if stream is None else _video_info(path, container, stream, limits)
+        name, total_s = container.format.name, (container.duration or 0) / av.time_base
     if video is None and audio is None:
         raise MediaError(
             f"{path}: has neither picture nor sound.",
             reason="NOT_MEDIA",
             remedy="Give a video or audio file.",
         )
-    duration = max(video.duration_s if video else 0.0, audio.duration_s if audio else 0.0)
+    found = [part.duration_s for part in (video, audio) if part]
+    duration = max(found) or total_s
     if duration > limits.max_duration_s:
         raise too_long(path, duration, limits)
-    return MediaInfo(container.format.name, duration, video, audio)
+    return MediaInfo(name, duration, video, audio)
 
 
 def too_long(path: Path, duration_s: float, limits: MediaLimits) -> MediaError:
@@ -151,7 +153,7 @@ def _video_info(
             reason="FPS_TOO_HIGH",
             remedy="Export it at 25, 30 or 60 fps.",
         )
-    frame = _first_frame(path, container, stream)
+    frame = _first_frame(path, limits)
     orientation = orientation_of(frame)
     width, height = shown_size(frame.width, frame.height, stream, orientation)
     duration = _seconds(stream) or (container.duration or 0) / av.time_base
@@ -199,12 +201,14 @@ def _check_size(path: Path, width: int, height: int, limits: MediaLimits) -> Non
         )
 
 
-def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> av.VideoFrame:
-    try:
-        container.seek(stream.start_time or 0, stream=stream)
-        return next(iter(container.decode(stream)))
-    except (av.FFmpegError, StopIteration) as error:
-        raise undecodable(path, "video", error) from error
+def _first_frame(path: Path, limits: MediaLimits) -> av.VideoFrame:
+    with open_source(path, limits) as container:  # not every container can seek back
+        stream = video_stream(container)
+        assert stream is not None
+        try:
+            return next(iter(container.decode(stream)))
+        except (av.FFmpegError, StopIteration) as error:
+            raise undecodable(path, "video", error) from error
 
 
 def _stamps(container: InputContainer, stream: VideoStream) -> list[float]:

@@ -122,18 +122,35 @@ class VideoReader:
             yield frame
 
     def _decode(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yield (index, frame) from ``start`` on, the index by time stamp."""
+        """Yield (index, frame) from ``start`` on."""
+        if start > 0:
+            with self._open() as container:
+                found = self._numbered(container, start)
+                first = next(found, None)
+                if first and first[0] == start:
+                    yield first
+                    yield from found
+                    return
+        # Some containers (MPEG-PS) cannot be sought to a frame: decode from the beginning.
         with self._open() as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            base = float(stream.time_base or 0)
-            first = stream.start_time or 0
-            if start > 0:
-                container.seek(first + round(start / self.fps / base), stream=stream)
-            for frame in container.decode(stream):
-                index = round(((frame.pts or 0) - first) * base * self.fps)
+            for index, frame in self._numbered(container, 0):
                 if index >= start:
                     yield index, frame
+
+    def _numbered(
+        self, container: av.container.InputContainer, start: int
+    ) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Seek to ``start``; yield (index by time stamp, frame), none before it."""
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        base = float(stream.time_base or 0)
+        first = stream.start_time or 0
+        if start > 0:
+            container.seek(first + round(start / self.fps / base), stream=stream)
+        for frame in container.decode(stream):
+            index = round(((frame.pts or 0) - first) * base * self.fps)
+            if index >= start:
+                yield index, frame
 
     def _open(self) -> av.container.InputContainer:
         try:
