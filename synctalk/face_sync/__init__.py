@@ -6,3 +6,40 @@ lip_head      feature rows → the subject's lip coefficients
 attention     which of the two halves of a face each coefficient may move
 pretrain      how the encoder's weights were made
 """
+
+from synctalk.face_sync.attention import FacialMask, MaskedAttention, facial_mask
+from synctalk.face_sync.encoder import LAYOUT, AudioVisualEncoder, FeatureLayout
+from synctalk.face_sync.lip_features import (
+    EYE_POINTS,
+    INNER_LIP,
+    IRIS_POINTS,
+    LIP_POINTS,
+    OUTER_LIP,
+    DrivingSpace,
+    LinearSpace,
+    LipOpening,
+    fit_driving_space,
+)
+from synctalk.face_sync.lip_head import LipRegressor, fit_lip_regressor
+from synctalk.face_sync.visemes import VISEMES
+
+__all__ = [
+    "EYE_POINTS",
+    "INNER_LIP",
+    "IRIS_POINTS",
+    "LAYOUT",
+    "LIP_POINTS",
+    "OUTER_LIP",
+    "VISEMES",
+    "AudioVisualEncoder",
+    "DrivingSpace",
+    "FacialMask",
+    "FeatureLayout",
+    "LinearSpace",
+    "LipOpening",
+    "LipRegressor",
+    "MaskedAttention",
+    "facial_mask",
+    "fit_driving_space",
+    "fit_lip_regressor",
+]

@@ -12,8 +12,8 @@ cue), the frame's own normalised mels and its loudness; see :class:`FeatureLayou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -31,8 +31,7 @@ DELAY_FRAMES = 2
 HISTORY_MELS = 90  # mel frames before its own four that a row of the trunk depends on
 
 
-@dataclass(frozen=True)
-class FeatureLayout:
+class FeatureLayout(NamedTuple):
     """Columns of a feature row."""
 
     hidden: slice = slice(0, WIDTH)
@@ -58,7 +57,8 @@ class ChannelNorm(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.norm(x.transpose(1, 2)).transpose(1, 2)
+        normal: Tensor = self.norm(x.transpose(1, 2))
+        return normal.transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -73,7 +73,8 @@ class Block(nn.Module):
         self.mix = nn.Conv1d(WIDTH, WIDTH, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return x[..., self.trim :] + self.mix(nn.functional.gelu(self.conv(self.norm(x))))
+        change: Tensor = self.mix(nn.functional.gelu(self.conv(self.norm(x))))
+        return x[..., self.trim :] + change
 
 
 class VisemeHead(nn.Module):

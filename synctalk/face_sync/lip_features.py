@@ -143,8 +143,12 @@ class DrivingSpace:
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> DrivingSpace:
         """The inverse of :meth:`state`."""
-        spaces = [LinearSpace(*(state[f"{name}.{part}"] for part in _PARTS)) for name in _SPACES]
-        return cls(*spaces, vertices=state["vertices"], rotation=state["rotation"])
+
+        def space(name: str) -> LinearSpace:
+            return LinearSpace(*(state[f"{name}.{part}"] for part in _PARTS))
+
+        lips, expressions, irises, poses = (space(name) for name in _SPACES)
+        return cls(lips, expressions, irises, poses, state["vertices"], state["rotation"])
 
 
 _SPACES = ("lips", "expressions", "irises", "poses")
@@ -178,7 +182,8 @@ def head_frame_offsets(
     origins = -(t[:, None] @ R)
     depth = (rigid[:, 2] - origins[..., 2]) / directions[..., 2]
     placed = origins + depth[..., None] * directions
-    return (placed - rigid)[..., :2].flatten(1)
+    offsets: Tensor = (placed - rigid)[..., :2].flatten(1)
+    return offsets
 
 
 def fit_driving_space(
@@ -258,7 +263,8 @@ def _mean_rotation(R: Tensor) -> Tensor:
     u, _, vt = torch.linalg.svd(R.mean(0))
     flip = torch.ones(3, dtype=R.dtype)
     flip[2] = torch.sign(torch.linalg.det(u @ vt))
-    return u @ torch.diag(flip) @ vt
+    nearest: Tensor = u @ torch.diag(flip) @ vt
+    return nearest
 
 
 def _pose_vectors(R: Tensor, t: Tensor, rotation: Tensor) -> Tensor:

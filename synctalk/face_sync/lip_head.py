@@ -183,7 +183,8 @@ def _solve(stacks: list[Tensor], targets: Tensor, ridge: float) -> Tensor:
         gram += stack.double().T @ stack.double() / len(stacks)
         moment += stack.double().T @ targets.double() / len(stacks)
     gram.diagonal().add_(ridge)
-    return torch.linalg.solve(gram, moment).to(targets)
+    weight: Tensor = torch.linalg.solve(gram, moment).to(targets)
+    return weight
 
 
 def _resting(features: Tensor, targets: Tensor, gap: Tensor) -> Tensor:

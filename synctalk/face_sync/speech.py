@@ -4,6 +4,8 @@ Mel frame ``j`` is centred at ``(j + 0.5) * 10 ms``, so that video frame ``i`` (
 ``(i + 0.5) / 25 s``) owns exactly the mel frames ``4i .. 4i + 3``. Audio is silence before its
 first and after its last sample, which makes every frame well defined at any chunking.
 
+The bands are :data:`synctalk.media.mel.PHONETIC_MEL`'s; framing is done here, in torch, because
+training needs batches and streams need frames that do not depend on where a chunk begins.
 64 bands between 60 and 7600 Hz, windows of 25 ms (METHOD, "What a spike on audio → lips learnt"):
 coarser than METHOD row 1's 80 bands of 50 ms, and sharper in time, which closures of 60 ms need.
 """
@@ -16,22 +18,20 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from synctalk.media.mel import PHONETIC_MEL, mel_filterbank
+
 SAMPLE_RATE_HZ = 16_000
 FPS = 25
-HOP = 160
-WINDOW = 400
-N_FFT = 512
-N_MELS = 64
-FMIN_HZ = 60.0
-FMAX_HZ = 7600.0
+HOP = PHONETIC_MEL.hop_length
+WINDOW = PHONETIC_MEL.win_length
+N_MELS = PHONETIC_MEL.n_mels
 MELS_PER_FRAME = SAMPLE_RATE_HZ // FPS // HOP
 
 _LEAD = (WINDOW - HOP) // 2  # samples that a window reaches before its frame's own 10 ms
-_POWER_FLOOR = 1e-10
 _DYNAMIC_RANGE = 14.0  # nepers of power (61 dB) below the speaker's loud frames
-_SPEECH_RANGE = 6.0  # frames within 26 dB of the loud ones count as speech
+SPEECH_RANGE = 6.0  # frames within 26 dB of the loud ones count as speech
 _SCALE = 2.5  # nepers; brings normalised speech near unit variance
-_QUIETEST_LEVEL = -7.0  # a whole file below this (about -75 dBFS) is silence, not quiet speech
+_QUIETEST_LEVEL = -10.5  # a whole file below this (about -75 dBFS) is silence, not quiet speech
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,9 @@ class SpeechStats:
 
 
 @lru_cache(maxsize=1)
-def mel_filters() -> Tensor:
-    """Triangular HTK-mel filters, [257, 64], each of unit sum (equal weight for each band)."""
-
-    def to_mel(hz: Tensor) -> Tensor:
-        return 2595.0 * torch.log10(1.0 + hz / 700.0)
-
-    low, high = to_mel(torch.tensor([FMIN_HZ, FMAX_HZ], dtype=torch.float64))
-    edges = torch.linspace(float(low), float(high), N_MELS + 2, dtype=torch.float64)
-    bins = to_mel(torch.linspace(0.0, SAMPLE_RATE_HZ / 2, N_FFT // 2 + 1, dtype=torch.float64))
-    rising = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
-    filters = torch.minimum(rising, falling).clamp_min(0.0)
-    return (filters / filters.sum(0, keepdim=True)).float()
+def _mel_filters() -> Tensor:
+    """Mel filters, [257, 64]."""
+    return torch.from_numpy(mel_filterbank(PHONETIC_MEL).T).float()
 
 
 def log_mel(samples: Tensor) -> Tensor:
@@ -74,8 +64,9 @@ def log_mel(samples: Tensor) -> Tensor:
     """
     window = torch.hann_window(WINDOW, dtype=samples.dtype, device=samples.device)
     frames = samples.unfold(-1, WINDOW, HOP) * window
-    power = torch.fft.rfft(frames, n=N_FFT).abs().square()
-    return (power @ mel_filters().to(samples) + _POWER_FLOOR).log()
+    power = torch.fft.rfft(frames, n=PHONETIC_MEL.n_fft).abs().square()
+    mel: Tensor = (power @ _mel_filters().to(samples) + PHONETIC_MEL.floor).log()
+    return mel
 
 
 def mel_span(wav: Tensor, first: int, last: int) -> Tensor:
@@ -116,7 +107,7 @@ def measure(wav: Tensor, *, chunk_s: float = 60.0) -> SpeechStats:
     level = max(percentile95(levels), _QUIETEST_LEVEL)
     weight, summed = 0, torch.zeros(N_MELS, dtype=torch.float64)
     for a, b in spans:
-        chosen = levels[a:b] > level - _SPEECH_RANGE
+        chosen = levels[a:b] > level - SPEECH_RANGE
         summed += relative(mel_span(wav, a, b)[chosen], level).double().sum(0)
         weight += int(chosen.sum())
     return SpeechStats(level, (summed / max(weight, 1)).float())

@@ -17,12 +17,12 @@ _IPA = {
     "FF": "fvɸβʋɱⱱ",
     "TH": "θð",
     "DD": "tdʈɖɗɾ",
-    "kk": "kɡgxɣqɢχhħɦŋɴcɟçʝʕɠʛʔ",
+    "kk": "kɡgxɣqɢχhħɦŋɴcɟʝʕɠʛʔ",
     "CH": "ʃʒɕʑʂʐ",
     "SS": "sz",
     "nn": "nlɲɳʎɭɫɬɮ",
     "RR": "ɹrʀʁɽɻɺɝɚɜ",
-    "aa": "aɑɐʌɒä",
+    "aa": "aɑɐʌɒ",
     "E": "eɛæəɘɵœ",
     "I": "iɪyjɨʏɯʲᵻ",
     "O": "oɔɤøɞ",
@@ -48,7 +48,7 @@ def from_ipa(symbol: str) -> tuple[int, ...]:
 
     Marks of length, tone, stress and place are ignored. Pauses (empty or ``_``) are silence.
     """
-    text = unicodedata.normalize("NFC", symbol)
+    text = unicodedata.normalize("NFD", symbol)
     if not text or text[0] == "_":
         return (SILENCE,)
     found = [_BY_LETTER[letter] for letter in text if letter in _BY_LETTER]
