@@ -1,0 +1,110 @@
+"""SyncTalk++ re-implemented: a portrait video in, a talking avatar out.
+
+This is the public API; everything else may change between releases. Four calls are the whole path,
+and the command line is nothing but them::
+
+    from synctalk import dub, evaluate, preprocess, train
+
+    preprocess("me.mp4", "me.dataset")  # video -> SubjectDataset
+    train("me.dataset", "me.avatar")  # dataset -> AvatarBundle
+    dub("me.avatar", "speech.wav", "dubbed.mp4")  # any speech -> a video of the avatar saying it
+    evaluate("me.avatar", "me.dataset", "report")  # quality on held-out frames, as an HTML page
+
+Each takes ``progress=``, a callback that receives :class:`ProgressEvent` and may raise
+:class:`Cancelled`; each raises a :class:`SyncTalkError`. Names are loaded at first use, so that
+``import synctalk`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from synctalk.bundle import AvatarBundle
+    from synctalk.dataset import SubjectDataset
+    from synctalk.doctor import Finding, diagnose
+    from synctalk.dubbing import DubResult, dub
+    from synctalk.errors import (
+        BackendError,
+        BundleError,
+        Cancelled,
+        DatasetError,
+        FootageError,
+        InputError,
+        MediaError,
+        MissingModelError,
+        SyncTalkError,
+        TrainingError,
+    )
+    from synctalk.evaluation import EvaluationReport, evaluate
+    from synctalk.inspect import Description, describe
+    from synctalk.preprocess import preprocess
+    from synctalk.progress import ProgressCallback, ProgressEvent
+    from synctalk.training import train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AvatarBundle",
+    "BackendError",
+    "BundleError",
+    "Cancelled",
+    "DatasetError",
+    "Description",
+    "DubResult",
+    "EvaluationReport",
+    "Finding",
+    "FootageError",
+    "InputError",
+    "MediaError",
+    "MissingModelError",
+    "ProgressCallback",
+    "ProgressEvent",
+    "SubjectDataset",
+    "SyncTalkError",
+    "TrainingError",
+    "__version__",
+    "describe",
+    "diagnose",
+    "dub",
+    "evaluate",
+    "preprocess",
+    "train",
+]
+
+_ERRORS = (
+    "BackendError", "BundleError", "Cancelled", "DatasetError", "FootageError", "InputError",
+    "MediaError", "MissingModelError", "SyncTalkError", "TrainingError",
+)  # fmt: skip
+
+_HOMES = {
+    **dict.fromkeys(_ERRORS, "synctalk.errors"),
+    "AvatarBundle": "synctalk.bundle",
+    "Description": "synctalk.inspect",
+    "DubResult": "synctalk.dubbing",
+    "EvaluationReport": "synctalk.evaluation",
+    "Finding": "synctalk.doctor",
+    "ProgressCallback": "synctalk.progress",
+    "ProgressEvent": "synctalk.progress",
+    "SubjectDataset": "synctalk.dataset",
+    "describe": "synctalk.inspect",
+    "diagnose": "synctalk.doctor",
+    "dub": "synctalk.dubbing",
+    "evaluate": "synctalk.evaluation",
+    "preprocess": "synctalk.preprocess",
+    "train": "synctalk.training",
+}
+
+if not TYPE_CHECKING:  # a visible __getattr__ would hide misspelt names from the type checker
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'synctalk' has no attribute {name!r}")
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return __all__

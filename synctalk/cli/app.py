@@ -1,0 +1,249 @@
+"""The commands: each translates its arguments into one call of the public API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from synctalk import __version__
+from synctalk.cli import report
+from synctalk.cli.session import EXIT_CODES, Outcome, run
+from synctalk.progress import ProgressCallback
+
+Tracker = Literal["auto", "mesh", "face-alignment"]
+Preset = Literal["demo", "standard", "best"]
+Device = Literal["auto", "cpu", "cuda"]
+
+app = typer.Typer(
+    name="synctalk",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object on stdout; progress stays on stderr."),
+]
+DeviceOption = Annotated[
+    Device, typer.Option(help="Where to compute; auto takes CUDA when there is one.")
+]
+PresetHelp = "demo: about a minute. standard: minutes, the quality to judge. best: longer still."
+
+
+def main() -> None:
+    """Entry point of the ``synctalk`` script."""
+    app(prog_name="synctalk")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"synctalk {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog=EXIT_CODES)
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A portrait video in, a talking avatar out.
+
+    The whole path, with a GPU or on two CPU cores:
+
+    [bold]synctalk preprocess[/] me.mp4 --out me.dataset
+
+    [bold]synctalk train[/] me.dataset --out me.avatar
+
+    [bold]synctalk dub[/] me.avatar speech.wav --out dubbed.mp4
+
+    [bold]synctalk evaluate[/] me.avatar me.dataset --out report
+
+    New here? [bold]synctalk doctor[/] says what this machine can do, [bold]synctalk demo[/] walks
+    the whole path on a sample.
+    """
+
+
+@app.command(epilog=EXIT_CODES)
+def preprocess(
+    video: Annotated[
+        Path, typer.Argument(help="One person speaking, 2-5 minutes, 512 px or more.")
+    ],
+    out: Annotated[Path, typer.Option(help="The dataset folder to write.")],
+    tracker: Annotated[
+        Tracker, typer.Option(help="Face tracker; auto takes the best one on this machine.")
+    ] = "auto",
+    size: Annotated[int, typer.Option(min=128, max=1024, help="Side of the face crop, px.")] = 512,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a portrait video into a dataset: checked, tracked, masked, ready to train on.
+
+    The footage is judged within seconds, before any long work; the verdicts are kept as
+    quality.json and quality.png in the dataset.
+
+    Example: [bold]synctalk preprocess me.mp4 --out me.dataset[/]
+    """
+
+    def work(progress: ProgressCallback) -> Outcome:
+        from synctalk import preprocess as call
+
+        return report.dataset(call(video, out, tracker=tracker, size=size, progress=progress))
+
+    run(
+        "preprocess",
+        work,
+        as_json=as_json,
+        if_stopped=f"Nothing half-made is left at {out}. Run the same command to do it again.",
+    )
+
+
+@app.command(epilog=EXIT_CODES)
+def train(
+    dataset: Annotated[Path, typer.Argument(help="A folder written by `synctalk preprocess`.")],
+    out: Annotated[Path, typer.Option(help="The avatar folder to write.")],
+    preset: Annotated[Preset, typer.Option(help=PresetHelp)] = "standard",
+    device: DeviceOption = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of the same --out.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train an avatar from a dataset. It can be stopped and resumed at any time.
+
+    The last 1/11 of the frames is never trained on; the PSNR on it is shown as training goes.
+
+    Examples: [bold]synctalk train me.dataset --out me.avatar --preset demo[/]
+
+    After Ctrl-C: [bold]synctalk train me.dataset --out me.avatar --preset demo --resume[/]
+    """
+
+    def work(progress: ProgressCallback) -> Outcome:
+        from synctalk import train as call
+
+        avatar = call(dataset, out, preset=preset, device=device, resume=resume, progress=progress)
+        return report.avatar(avatar)
+
+    again = f"synctalk train {dataset} --out {out} --preset {preset} --resume"
+    run("train", work, as_json=as_json, if_stopped=f"Go on with: {again}")
+
+
+@app.command(epilog=EXIT_CODES)
+def dub(
+    avatar: Annotated[Path, typer.Argument(help="A folder written by `synctalk train`.")],
+    audio: Annotated[Path, typer.Argument(help="Speech of any person, in any audio format.")],
+    out: Annotated[Path, typer.Option(help="The MP4 to write.")],
+    portrait: Annotated[
+        bool,
+        typer.Option(
+            "--portrait/--no-portrait",
+            help="Blend the face into the full source picture, or write the face crop alone.",
+        ),
+    ] = True,
+    device: DeviceOption = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Make an avatar speak: any speech in, an MP4 of the person saying it out.
+
+    Example: [bold]synctalk dub me.avatar speech.wav --out dubbed.mp4[/]
+    """
+
+    def work(progress: ProgressCallback) -> Outcome:
+        from synctalk import dub as call
+
+        done = call(avatar, audio, out, portrait=portrait, device=device, progress=progress)
+        return report.dubbed(done)
+
+    run(
+        "dub",
+        work,
+        as_json=as_json,
+        if_stopped=f"Nothing half-made is left at {out}. Run the same command to do it again.",
+    )
+
+
+@app.command(epilog=EXIT_CODES)
+def evaluate(
+    avatar: Annotated[Path, typer.Argument(help="A folder written by `synctalk train`.")],
+    dataset: Annotated[Path, typer.Argument(help="The dataset it was trained on.")],
+    out: Annotated[Path, typer.Option(help="The folder for index.html and report.json.")],
+    device: DeviceOption = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure an avatar on the frames it never saw, and write an HTML report.
+
+    Example: [bold]synctalk evaluate me.avatar me.dataset --out report[/]
+    """
+
+    def work(progress: ProgressCallback) -> Outcome:
+        from synctalk import evaluate as call
+
+        return report.evaluation(call(avatar, dataset, out, device=device, progress=progress), out)
+
+    run(
+        "evaluate",
+        work,
+        as_json=as_json,
+        if_stopped="Run the same command to do it again.",
+    )
+
+
+@app.command(epilog=EXIT_CODES)
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A video or audio file, a dataset or an avatar.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say in words what a file or folder is.
+
+    Example: [bold]synctalk inspect me.avatar[/]
+    """
+
+    def work(progress: ProgressCallback) -> Outcome:
+        from synctalk.inspect import describe
+
+        return report.description(describe(path))
+
+    run("inspect", work, as_json=as_json, if_stopped="Run the same command again.")
+
+
+@app.command(epilog=EXIT_CODES)
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine can do, what is missing and how to get it.
+
+    Exits with 4 when something is missing that the main job needs.
+    """
+
+    def work(progress: ProgressCallback) -> Outcome:
+        from synctalk.doctor import diagnose
+
+        return report.findings(diagnose())
+
+    run("doctor", work, as_json=as_json, if_stopped="Run the same command again.")
+
+
+@app.command(epilog=EXIT_CODES)
+def demo(
+    video: Annotated[
+        Path | None, typer.Option(help="A portrait video; without it, the sample's.")
+    ] = None,
+    audio: Annotated[Path | None, typer.Option(help="Speech; without it, the sample's.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder for everything made.")] = Path("out/demo"),
+    preset: Annotated[Preset, typer.Option(help=PresetHelp)] = "demo",
+    device: DeviceOption = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Walk the whole path: preprocess, train, dub and evaluate, on the samples or your own files.
+
+    Example: [bold]synctalk demo --video me.mp4 --audio speech.wav --out out/me[/]
+    """
+
+    def work(progress: ProgressCallback) -> Outcome:
+        from synctalk.cli.demo import run_demo
+
+        return run_demo(video, audio, out, preset=preset, device=device, progress=progress)
+
+    run("demo", work, as_json=as_json, if_stopped="Run the same command to begin again.")

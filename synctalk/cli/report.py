@@ -1,0 +1,129 @@
+"""What each command says when it is done: figures for programs, words for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from synctalk.cli.session import ExitCode, Outcome
+from synctalk.doctor import Finding
+
+if TYPE_CHECKING:
+    from synctalk.bundle import AvatarBundle
+    from synctalk.dataset import SubjectDataset
+    from synctalk.dubbing import DubResult
+    from synctalk.evaluation import EvaluationReport
+    from synctalk.inspect import Description
+
+
+def dataset(made: SubjectDataset) -> Outcome:
+    """What ``preprocess`` made."""
+    facts = made.manifest
+    length = facts.n_frames / facts.fps
+    result = {
+        "path": str(made.path),
+        "n_frames": facts.n_frames,
+        "duration_s": length,
+        "cuts": list(facts.cuts),
+        "tracker": facts.tracker,
+        "timings_s": dict(facts.timings_s),
+    }
+    words = [
+        f"[bold green]Dataset[/] {_name(made.path)}: {facts.n_frames} frames, {length:.1f} s, "
+        f"{len(facts.cuts)} cuts, tracked by {facts.tracker}, in {_total(facts.timings_s):.1f} s",
+        f"Footage report: {_name(made.path / 'quality.png')}",
+    ]
+    return Outcome(result, "\n".join(words))
+
+
+def avatar(made: AvatarBundle) -> Outcome:
+    """What ``train`` made."""
+    facts = made.manifest
+    result = {
+        "path": str(made.path),
+        "metrics": dict(facts.metrics),
+        "timings_s": dict(facts.timings_s),
+        "settings": dict(facts.settings),
+    }
+    return Outcome(result, f"[bold green]Avatar[/] {_name(made.path)}: {_figures(facts.metrics)}")
+
+
+def dubbed(done: DubResult) -> Outcome:
+    """What ``dub`` wrote."""
+    result = {
+        "path": str(done.path),
+        "n_frames": done.n_frames,
+        "duration_s": done.duration_s,
+        "fps": done.fps,
+        "timings_ms": dict(done.timings_ms),
+    }
+    words = (
+        f"[bold green]Video[/] {_name(done.path)}: {done.n_frames} frames, "
+        f"{done.duration_s:.1f} s, made at {done.fps:.1f} frames a second"
+    )
+    return Outcome(result, words)
+
+
+def evaluation(made: EvaluationReport, out: Path) -> Outcome:
+    """What ``evaluate`` measured."""
+    result = json.loads(made.to_json())
+    figures = {name: value for name, value in result.items() if isinstance(value, (int, float))}
+    words = [
+        f"[bold green]Report[/] {_name(out / 'index.html')}",
+        *(f"  {name:<28} {value:.4g}" for name, value in figures.items()),
+    ]
+    return Outcome({"path": str(out / "index.html"), **result}, "\n".join(words))
+
+
+def description(found: Description) -> Outcome:
+    """What ``inspect`` sees."""
+    facts = {fact.name: fact.value for fact in found.facts}
+    words = [f"[bold]{_name(found.path)}[/] is {_article(found.kind)}:"]
+    words += [f"  {escape(fact.words)}" for fact in found.facts]
+    result = {"path": str(found.path), "kind": found.kind, "facts": facts}
+    return Outcome(result, "\n".join(words))
+
+
+def findings(found: Sequence[Finding]) -> Outcome:
+    """What ``doctor`` found."""
+    words = [line for finding in found for line in _finding_lines(finding)]
+    missing = [finding.name for finding in found if finding.required and not finding.ok]
+    closing = (
+        f"[bold red]Missing: {', '.join(missing)}[/]"
+        if missing
+        else ("[bold green]Ready: video in, avatar out.[/]")
+    )
+    result = {"ready": not missing, "findings": [dataclasses.asdict(one) for one in found]}
+    code = ExitCode.MISSING if missing else ExitCode.OK
+    return Outcome(result, "\n".join([*words, "", closing]), code)
+
+
+def _finding_lines(finding: Finding) -> list[str]:
+    sign = "[green]✓[/]" if finding.ok else ("[red]✗[/]" if finding.required else "[yellow]–[/]")
+    lines = [f"{sign} {finding.name:<25} {escape(finding.detail)}"]
+    if finding.remedy:
+        lines.append(f"  {'':<25} [dim]{escape(finding.remedy)}[/]")
+    return lines
+
+
+def _article(kind: str) -> str:
+    return {"video": "a video", "audio": "a sound file", "dataset": "a dataset"}.get(
+        kind, "an avatar"
+    )
+
+
+def _figures(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+def _total(timings_s: Mapping[str, float]) -> float:
+    return float(sum(timings_s.values()))
+
+
+def _name(path: Path) -> str:
+    return escape(str(path))
