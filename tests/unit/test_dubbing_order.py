@@ -1,0 +1,39 @@
+"""The order in which the source plays on under a dub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synctalk.dubbing import ordered_frames, play_order
+from synctalk.media import VideoWriter
+
+
+def test_short_audio_plays_the_longest_shot_forwards() -> None:
+    order = play_order(100, (20,), 30)
+    assert order.tolist() == list(range(20, 50))
+
+
+@pytest.mark.parametrize("length", [81, 160, 1000])
+def test_long_audio_goes_to_and_fro_without_a_jump(length: int) -> None:
+    order = play_order(100, (20,), length)
+    assert len(order) == length
+    assert np.abs(np.diff(order)).max() == 1
+    assert order.min() == 20
+    assert order.max() == 99
+
+
+def test_one_frame_of_footage_stands_still() -> None:
+    assert play_order(1, (), 5).tolist() == [0] * 5
+
+
+def test_frames_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 32, 32) as writer:
+        for i in range(60):
+            writer.write(np.full((32, 32, 3), 4 * i, np.uint8))
+    order = play_order(60, (), 150)
+    shown = [round(float(frame.mean()) / 4) for frame in ordered_frames(path, order)]
+    assert shown == order.tolist()
