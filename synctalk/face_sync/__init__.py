@@ -21,6 +21,8 @@ from synctalk.face_sync.lip_features import (
     fit_driving_space,
 )
 from synctalk.face_sync.lip_head import LipRegressor, fit_lip_regressor
+from synctalk.face_sync.speech import SpeechStats, measure
+from synctalk.face_sync.stream import EncoderStream
 from synctalk.face_sync.visemes import VISEMES
 
 __all__ = [
@@ -33,13 +35,16 @@ __all__ = [
     "VISEMES",
     "AudioVisualEncoder",
     "DrivingSpace",
+    "EncoderStream",
     "FacialMask",
     "FeatureLayout",
     "LinearSpace",
     "LipOpening",
     "LipRegressor",
     "MaskedAttention",
+    "SpeechStats",
     "facial_mask",
     "fit_driving_space",
     "fit_lip_regressor",
+    "measure",
 ]

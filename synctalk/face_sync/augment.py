@@ -106,7 +106,8 @@ def _rooms(count: int, size: int, generator: torch.Generator) -> Tensor:
     )
     tail = share * tail / tail.norm(dim=1, keepdim=True)
     tail[:, 0] += 1.0
-    return torch.fft.rfft(tail, n=size)
+    response: Tensor = torch.fft.rfft(tail, n=size)
+    return response
 
 
 def _noise(wav: Tensor, generator: torch.Generator) -> Tensor:

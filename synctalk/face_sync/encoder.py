@@ -139,6 +139,11 @@ class AudioVisualEncoder(nn.Module):
         return LAYOUT.dim
 
     @property
+    def prior_stats(self) -> speech.SpeechStats:
+        """Level and spectrum of the average teacher: what a stream assumes of a stranger."""
+        return speech.SpeechStats(float(self.prior_level), self.prior_mean)
+
+    @property
     def look_ahead_ms(self) -> float:
         """Audio needed after a frame's centre by the default head: 107.5 ms."""
         return self.causal_look_ahead_ms + 1000.0 * DELAY_FRAMES / speech.FPS

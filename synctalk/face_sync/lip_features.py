@@ -15,19 +15,14 @@ import torch
 from torch import Tensor
 
 from synctalk.errors import InputError
+from synctalk.face import topology
 
-OUTER_LIP = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40,
-             185)  # fmt: skip
-INNER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80,
-             191)  # fmt: skip
+OUTER_LIP = topology.LIPS_OUTER
+INNER_LIP = topology.LIPS_INNER
 CHIN = (18, 200, 199, 175, 152, 148, 377)
-RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
-LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
-BROWS = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283,
-         276)  # fmt: skip
 LIP_POINTS = OUTER_LIP + INNER_LIP + CHIN
-EYE_POINTS = RIGHT_EYE + LEFT_EYE + BROWS
-IRIS_POINTS = (468, 473)  # centres, subject's right and left
+EYE_POINTS = topology.RIGHT_EYE + topology.LEFT_EYE + topology.RIGHT_BROW + topology.LEFT_BROW
+IRIS_POINTS = (topology.RIGHT_IRIS[0], topology.LEFT_IRIS[0])  # the centres
 GAP_PAIRS = ((13, 14), (82, 87), (312, 317))  # upper and lower inner lip, at and beside the middle
 
 _CLIP = 4.0
@@ -253,8 +248,8 @@ def _homogeneous(pixels: Tensor) -> Tensor:
 
 def _iris_vertices(vertices: Tensor) -> Tensor:
     """[10, 3] a rest place for the iris points: the middle of their eye's contour."""
-    right = vertices[list(RIGHT_EYE)].mean(0, keepdim=True)
-    left = vertices[list(LEFT_EYE)].mean(0, keepdim=True)
+    right = vertices[list(topology.RIGHT_EYE)].mean(0, keepdim=True)
+    left = vertices[list(topology.LEFT_EYE)].mean(0, keepdim=True)
     return torch.cat([right.expand(5, 3), left.expand(5, 3)])
 
 

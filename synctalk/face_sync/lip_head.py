@@ -25,6 +25,8 @@ FUTURE_FRAMES = 1
 RIDGE = 2000.0
 
 _LEAST_FRAMES = 50
+_LEAST_SILENT_FRAMES = 10
+_SILENT = 0.1  # voice activity below which a frame counts as silent
 _QUIET, _LOUD = -0.50, -0.28  # relative loudness (30 and 17 dB down) where activity is 0 and 1
 _CUE_FROM, _CUE_FULL = 0.25, 0.65  # bilabial posterior where closing starts and is complete
 
@@ -127,7 +129,7 @@ def fit_lip_regressor(
         scale=scale,
         weight=weight,
         bias=bias,
-        rest=_resting(copies[0][used], targets[used], gap),
+        rest=_resting(voice_activity(copies[0])[used], targets[used], gap),
         opening_weights=opening.weights.to(targets),
         opening_bias=torch.tensor(opening.bias),
         closing=(targets[used] - bias).T @ spread / spread.square().sum().clamp_min(1e-6),
@@ -187,12 +189,13 @@ def _solve(stacks: list[Tensor], targets: Tensor, ridge: float) -> Tensor:
     return weight
 
 
-def _resting(features: Tensor, targets: Tensor, gap: Tensor) -> Tensor:
-    """Mean mouth of the quietest frames, the more closed half of them."""
-    activity = voice_activity(features)
-    quiet = activity <= max(0.1, float(activity.quantile(0.04)))
-    narrow = gap[quiet] <= gap[quiet].median()
-    return targets[quiet][narrow].mean(0)
+def _resting(activity: Tensor, targets: Tensor, gap: Tensor) -> Tensor:
+    """[K] mean mouth of the silent frames' more closed half; without silence, of closed lips."""
+    silent = activity <= _SILENT
+    if int(silent.sum()) < _LEAST_SILENT_FRAMES:
+        return targets[gap <= gap.quantile(0.1)].mean(0)
+    narrow = gap[silent] <= gap[silent].median()
+    return targets[silent][narrow].mean(0)
 
 
 def _check(copies: list[Tensor], targets: Tensor, valid: Tensor) -> None:

@@ -27,7 +27,7 @@ WINDOW = PHONETIC_MEL.win_length
 N_MELS = PHONETIC_MEL.n_mels
 MELS_PER_FRAME = SAMPLE_RATE_HZ // FPS // HOP
 
-_LEAD = (WINDOW - HOP) // 2  # samples that a window reaches before its frame's own 10 ms
+LEAD = (WINDOW - HOP) // 2  # samples that a window reaches before its frame's own 10 ms
 _DYNAMIC_RANGE = 14.0  # nepers of power (61 dB) below the speaker's loud frames
 SPEECH_RANGE = 6.0  # frames within 26 dB of the loud ones count as speech
 _SCALE = 2.5  # nepers; brings normalised speech near unit variance
@@ -80,7 +80,7 @@ def mel_span(wav: Tensor, first: int, last: int) -> Tensor:
     Returns:
         [last - first, 64] natural log of mel power.
     """
-    start, stop = first * HOP - _LEAD, (last - 1) * HOP - _LEAD + WINDOW
+    start, stop = first * HOP - LEAD, (last - 1) * HOP - LEAD + WINDOW
     inside = wav[min(max(start, 0), len(wav)) : min(max(stop, 0), len(wav))]
     before = min(max(0, -start), stop - start)
     padded = wav.new_zeros(stop - start)

@@ -1,0 +1,144 @@
+"""The audio encoder: timing, chunking, streaming, and what its posteriors know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from synctalk.errors import InputError, MissingModelError
+from synctalk.face_sync import LAYOUT, VISEMES, AudioVisualEncoder, EncoderStream, measure
+from synctalk.face_sync.visemes import BILABIAL, SILENCE
+from synctalk.media import read_audio
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> AudioVisualEncoder:
+    return AudioVisualEncoder.pretrained()
+
+
+@pytest.fixture(scope="module")
+def narration(shared_data: Path) -> Tensor:
+    return torch.from_numpy(read_audio(shared_data / "audio" / "narrative_clean.wav"))
+
+
+def noise(seconds: float, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 0.1 * torch.randn(int(16000 * seconds), generator=generator)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("chunk_frames", [1, 7, 64])
+def test_chunked_encoding_equals_encoding_the_whole_file(encoder, causal, chunk_frames):
+    wav = noise(3.3)
+    whole = encoder.encode(wav, 80, causal=causal)
+    chunked = encoder.encode(wav, 80, causal=causal, chunk_frames=chunk_frames)
+    assert whole.shape == (80, encoder.dim)
+    torch.testing.assert_close(chunked, whole, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("piece", [160, 1000, 20000])
+def test_a_stream_gives_the_rows_of_the_whole_file(encoder, causal, piece):
+    wav, stats = noise(2.0), measure(noise(2.0))
+    stream = EncoderStream(encoder, causal=causal, stats=stats)
+    rows = [stream.push(part) for part in wav.split(piece)]
+    rows.append(stream.finish(55))
+    whole = encoder.encode(wav, 55, causal=causal, stats=stats)
+    torch.testing.assert_close(torch.cat(rows), whole, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_row_hears_exactly_the_documented_look_ahead(encoder, causal):
+    wav, stats = noise(3.0), measure(noise(3.0))
+    ahead_ms = encoder.causal_look_ahead_ms if causal else encoder.look_ahead_ms
+    heard = round(16000 * ((30 + 0.5) / 25 + ahead_ms / 1000))
+    changed = wav.clone()
+    changed[heard:] = 0.0
+    before = encoder.encode(wav, 60, causal=causal, stats=stats)
+    after = encoder.encode(changed, 60, causal=causal, stats=stats)
+    torch.testing.assert_close(after[:31], before[:31], atol=2e-4, rtol=0)
+    assert float((after[31] - before[31]).abs().max()) > 0.01
+
+
+def test_look_ahead_stays_in_its_budget(encoder):
+    assert 60 <= encoder.look_ahead_ms <= 140
+    assert encoder.causal_look_ahead_ms < 40
+
+
+def test_a_burst_appears_in_the_frame_that_shows_it(encoder):
+    wav = torch.zeros(16000 * 2)
+    wav[16000 : 16000 + 640] = noise(0.04)  # the 40 ms of frame 25
+    rows = encoder.encode(wav, 50)
+    assert int(rows[:, LAYOUT.level].argmax()) == 25
+    assert int(rows[:, LAYOUT.mel].mean(1).argmax()) == 25
+
+
+def test_posteriors_are_probabilities(encoder, narration):
+    visemes = encoder.encode(narration, 150)[:, LAYOUT.visemes]
+    assert visemes.shape[1] == len(VISEMES)
+    torch.testing.assert_close(visemes.sum(1), torch.ones(150), atol=1e-4, rtol=0)
+
+
+def test_silence_is_heard_as_silence(encoder, narration):
+    wav = torch.cat([narration[:48000], torch.zeros(32000)])
+    rows = encoder.encode(wav, 125)
+    assert float(rows[80:120, LAYOUT.visemes][:, SILENCE].min()) > 0.5
+    alone = encoder.encode(torch.zeros(32000), 50)
+    assert bool(alone.isfinite().all())
+
+
+def test_loudness_does_not_change_the_features(encoder, narration):
+    loud = encoder.encode(narration, 150)
+    quiet = encoder.encode(narration * 0.03, 150)
+    speaking = loud[:, LAYOUT.level] > -0.4
+    difference = (loud - quiet)[speaking][:, LAYOUT.visemes].abs()
+    assert float(difference.mean()) < 0.01
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_closed_lips_are_found_in_a_voice_never_trained_on(encoder, shared_data, causal):
+    folder = shared_data / "virtual" / "subject_a"
+    truth = np.load(folder / "truth.npz")
+    closed = truth["lip_closure_env"] > 0.5
+    open_ = truth["lip_closure_env"] < 0.1
+    wav = torch.from_numpy(read_audio(folder / "train.wav"))
+    rows = encoder.encode(wav, len(closed), causal=causal)
+    posterior = rows[:, LAYOUT.visemes][:, BILABIAL].numpy()
+    recall = (posterior[closed] > np.quantile(posterior[open_], 0.9)).mean()
+    assert recall > 0.6
+
+
+def test_time_beyond_the_audio_is_silence(encoder):
+    wav = noise(1.0)
+    rows = encoder.encode(wav, 100)
+    assert bool(rows.isfinite().all())
+    assert float(rows[40:, LAYOUT.level].max()) == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize(
+    "wav", [torch.zeros(2, 100), torch.zeros(100, dtype=torch.int16), torch.full((9,), torch.nan)]
+)
+def test_what_is_not_a_waveform_is_refused(encoder, wav):
+    with pytest.raises(InputError) as caught:
+        encoder.encode(wav, 10)
+    assert caught.value.reason == "BAD_WAVEFORM"
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(MissingModelError, match="nowhere"):
+        AudioVisualEncoder.pretrained(tmp_path / "nowhere.safetensors")
+
+
+def test_the_shipped_weights_are_small_and_half_precision():
+    from safetensors.torch import load_file
+
+    from synctalk.face_sync.encoder import WEIGHTS
+
+    assert WEIGHTS.stat().st_size <= 6e6
+    assert {t.dtype for t in load_file(WEIGHTS).values()} == {torch.float16}
