@@ -72,13 +72,14 @@ def _root(
 @app.command(epilog=EXIT_CODES)
 def preprocess(
     video: Annotated[
-        Path, typer.Argument(help="One person speaking, 2-5 minutes, 512 px or more.")
+        Path,
+        typer.Argument(metavar="VIDEO", help="One person speaking, 2-5 minutes, 512 px or more."),
     ],
     out: Annotated[Path, typer.Option(help="The dataset folder to write.")],
     tracker: Annotated[
         Tracker, typer.Option(help="Face tracker; auto takes the best one on this machine.")
     ] = "auto",
-    size: Annotated[int, typer.Option(min=128, max=1024, help="Side of the face crop, px.")] = 512,
+    size: Annotated[int, typer.Option(help="Side of the face crop, px; a multiple of 16.")] = 512,
     as_json: AsJson = False,
 ) -> None:
     """Turn a portrait video into a dataset: checked, tracked, masked, ready to train on.
@@ -98,13 +99,15 @@ def preprocess(
         "preprocess",
         work,
         as_json=as_json,
-        if_stopped=f"Nothing half-made is left at {out}. Run the same command to do it again.",
+        if_stopped="Run the same command to go on: the finished stages are kept.",
     )
 
 
 @app.command(epilog=EXIT_CODES)
 def train(
-    dataset: Annotated[Path, typer.Argument(help="A folder written by `synctalk preprocess`.")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="A folder written by `synctalk preprocess`.")
+    ],
     out: Annotated[Path, typer.Option(help="The avatar folder to write.")],
     preset: Annotated[Preset, typer.Option(help=PresetHelp)] = "standard",
     device: DeviceOption = "auto",
@@ -134,8 +137,12 @@ def train(
 
 @app.command(epilog=EXIT_CODES)
 def dub(
-    avatar: Annotated[Path, typer.Argument(help="A folder written by `synctalk train`.")],
-    audio: Annotated[Path, typer.Argument(help="Speech of any person, in any audio format.")],
+    avatar: Annotated[
+        Path, typer.Argument(metavar="AVATAR", help="A folder written by `synctalk train`.")
+    ],
+    audio: Annotated[
+        Path, typer.Argument(metavar="AUDIO", help="Speech of any person, in any audio format.")
+    ],
     out: Annotated[Path, typer.Option(help="The MP4 to write.")],
     portrait: Annotated[
         bool,
@@ -168,8 +175,12 @@ def dub(
 
 @app.command(epilog=EXIT_CODES)
 def evaluate(
-    avatar: Annotated[Path, typer.Argument(help="A folder written by `synctalk train`.")],
-    dataset: Annotated[Path, typer.Argument(help="The dataset it was trained on.")],
+    avatar: Annotated[
+        Path, typer.Argument(metavar="AVATAR", help="A folder written by `synctalk train`.")
+    ],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="The dataset it was trained on.")
+    ],
     out: Annotated[Path, typer.Option(help="The folder for index.html and report.json.")],
     device: DeviceOption = "auto",
     as_json: AsJson = False,
@@ -194,7 +205,9 @@ def evaluate(
 
 @app.command(epilog=EXIT_CODES)
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A video or audio file, a dataset or an avatar.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A video or audio file, a dataset or an avatar.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Say in words what a file or folder is.
