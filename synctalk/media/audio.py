@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synctalk.media.limits import MediaLimits, check_file
+from synctalk.media.pcm import no_audio
 from synctalk.media.sandbox import Request, run_limited
 
 FloatArray = NDArray[np.float32]
@@ -39,6 +40,8 @@ def read_audio(
     path = Path(path).absolute()
     check_file(path, limits)
     direct = _read_plain_wav(path, sample_rate)
+    if direct is not None and len(direct) == 0:
+        raise no_audio(path)
     if direct is not None:
         return direct
     with tempfile.TemporaryDirectory(prefix="synctalk-audio-") as folder:

@@ -14,6 +14,7 @@ from synctalk.media.reader import VideoReader
 
 _SIZE = 128  # px; small enough for 600 fps, large enough for a jump of a few pixels
 _NEIGHBOURS = 12  # frames on each side that say what is usual here
+_FEWEST = 4  # with fewer neighbours nobody can tell
 _QUANTILE = 75  # above the median, so that duplicated frames do not lower what is usual
 _DIFFERENCE_FLOOR = 0.5  # grey levels: coding noise
 _FLOW_FLOOR = 0.15  # px at 128 px
@@ -45,7 +46,7 @@ def detect_cuts(frames: Iterable[UInt8Array] | Path | str) -> list[int]:
 
 def _steps(frames: Iterable[UInt8Array]) -> Iterator[tuple[float, float]]:
     """Mean brightness difference (levels) and mean flow (px) of each step between frames."""
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     previous: UInt8Array | None = None
     for frame in frames:
         small = _small_grey(frame)
@@ -68,6 +69,6 @@ def _prominence(values: NDArray[np.float64], floor: float) -> NDArray[np.float64
     for i, value in enumerate(values):
         before, after = values[max(0, i - _NEIGHBOURS) : i], values[i + 1 : i + 1 + _NEIGHBOURS]
         around = np.concatenate([before, after])
-        usual = np.percentile(around, _QUANTILE) if len(around) else 0.0
-        result[i] = value / (usual + floor)
+        if len(around) >= _FEWEST:
+            result[i] = value / (np.percentile(around, _QUANTILE) + floor)
     return result

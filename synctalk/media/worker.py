@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -33,7 +34,11 @@ def main() -> None:
     except MediaError as error:
         _say({"error": {"message": error.message, "reason": error.reason, "remedy": error.remedy}})
     except (MemoryError, av.error.MemoryError):
-        _say({"error": _out_of_memory(request)})
+        _say({"error": _too_much(request, "memory", "Give a smaller video (at most 4K).")})
+    except OSError as error:
+        if error.errno not in (errno.EFBIG, errno.ENOSPC):
+            raise
+        _say({"error": _too_much(request, "disk space", "Make room, or give a shorter video.")})
 
 
 def limit_bytes(limits: MediaLimits, *, writes: bool) -> None:
@@ -76,12 +81,9 @@ def _run(request: Request) -> dict[str, Any]:
     return asdict(result)
 
 
-def _out_of_memory(request: Request) -> dict[str, str]:
-    return {
-        "message": f"{request.src}: decoding needed more memory than allowed.",
-        "reason": "DECODER_LIMIT",
-        "remedy": "Give a smaller video (at most 4K).",
-    }
+def _too_much(request: Request, what: str, remedy: str) -> dict[str, str]:
+    message = f"{request.src}: decoding needed more {what} than there is."
+    return {"message": message, "reason": "DECODER_LIMIT", "remedy": remedy}
 
 
 def _say(message: dict[str, Any]) -> None:
