@@ -1,0 +1,164 @@
+"""The clean background behind a person, and each frame with the head taken out.
+
+The torso plate is what rendered head Gaussians are composited on. Outside the erased area it is the
+source frame, pixel for pixel. Inside, background is laid in from other frames, fitted in brightness
+to this one, and neck and collar are continued upwards a little way under the jaw, so that a jaw
+which opens less or more than in the source uncovers skin and never a sliver of background.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synctalk.face.parsing_matte import fill_smoothly, smoothstep
+from synctalk.face.tracking import FloatArray, Image
+
+_LEAST_REACH = 4  # working px that clothes and hair go on behind the head
+_CLOTHES_SHARE = 0.1  # what is hidden behind the jaw is skin sooner than collar
+
+
+@dataclass(frozen=True)
+class Background:
+    """The empty scene behind the person.
+
+    Args:
+        image: uint8 [S, S, 3] RGB; where it was never seen, its surroundings continued.
+        seen: bool [S, S], where it was seen in enough frames.
+        trust: float32 [S, S] in [0, 1], 1 where it was seen and stands still.
+    """
+
+    image: Image
+    seen: NDArray[np.bool_]
+    trust: FloatArray
+
+    @property
+    def coverage(self) -> float:
+        """Part of the image where the background was seen, 0..1."""
+        return float(self.seen.mean())
+
+    @property
+    def stillness(self) -> float:
+        """Mean trust where seen, 0..1; below about 0.8 the background moves."""
+        return float(self.trust[self.seen].mean()) if self.seen.any() else 0.0
+
+
+def _masked_median(stack: NDArray[np.uint8], visible: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Median over axis 0 of ``stack`` [N, W, 3] where ``visible`` [N, W]; 255 where nowhere."""
+    hidden = np.where(visible[..., None], stack, np.uint8(255))
+    hidden.sort(axis=0)
+    middle = np.maximum(visible.sum(0) - 1, 0) // 2
+    return np.take_along_axis(hidden, middle[None, :, None], 0)[0]
+
+
+def fit_background(frames: list[Image], visible: list[NDArray[np.bool_]]) -> Background:
+    """Robust median of what is seen past the person.
+
+    Args:
+        frames: uint8 [S, S, 3] each, spread over the clip.
+        visible: bool [S, S] each, where the frame surely shows background.
+    """
+    size = frames[0].shape[0]
+    image, spread = np.empty_like(frames[0]), np.empty((size, size), np.float32)
+    count = np.sum(visible, axis=0)
+    for y in range(size):  # row by row: memory stays small
+        row = np.stack([f[y] for f in frames])
+        seen = np.stack([m[y] for m in visible])
+        image[y] = _masked_median(row, seen)
+        off = np.abs(row.astype(np.int16) - image[y]).mean(-1) * seen
+        spread[y] = off.sum(0) / np.maximum(count[y], 1)
+    seen_enough = count >= max(2, round(0.04 * len(frames)))
+    trust = seen_enough * (1 - smoothstep(cv2.blur(spread, (9, 9)), 5.0, 15.0))
+    filled = fill_smoothly(image.astype(np.float32), seen_enough.astype(np.float32))
+    restless = (seen_enough * (1 - trust))[..., None]
+    filled += (cv2.GaussianBlur(filled, (0, 0), size / 32) - filled) * restless  # no ghosts
+    clean = np.round(filled).clip(0, 255).astype(np.uint8)
+    return Background(clean, seen_enough, trust.astype(np.float32))
+
+
+def background_now(small: FloatArray, background: FloatArray, visible: FloatArray) -> FloatArray:
+    """How this frame's background differs from the clean one, continued behind the person.
+
+    Args:
+        small: [s, s, 3] the frame. background: [s, s, 3]. visible: [s, s], 1 where it is seen.
+
+    Returns:
+        [s, s, 3] grey levels to add to ``background``.
+    """
+    return fill_smoothly(small - background, visible)
+
+
+def _hidden_body(body: FloatArray, erased: FloatArray, top: FloatArray) -> FloatArray:
+    """Continue the body's coverage [s, s] upwards into the erased area, column by column.
+
+    Args:
+        top: [s] px, the height y up to which each column is continued, at least a little.
+    """
+    size = body.shape[0]
+    rows = np.arange(size)[:, None]
+    inside = erased > 0.5
+    lowest = np.where(inside, rows, -1).max(0)
+    under = np.minimum(lowest + 2, size - 1)
+    is_body = body[under, np.arange(size)] * (lowest >= 0)
+    up = (rows <= lowest) * np.clip(rows - np.minimum(top, lowest - _LEAST_REACH) + 0.5, 0, 1)
+    return np.where(inside, is_body[None] * up, body).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PlateInputs:
+    """One frame's working maps for its plate, all float32.
+
+    Args:
+        small: [s, s, 3] the frame at working size.
+        offset: [s, s, 3] from :func:`background_now`.
+        body: [s, s] coverage of neck and torso.
+        matte: [S, S] head alpha at full size.
+        neck_span: (left, right) working px, columns under the jaw.
+        neck: [s, s] probability that a pixel of the body is bare neck.
+        neck_top: [s] px, the height y up to which the neck goes on behind the face.
+    """
+
+    small: FloatArray
+    offset: FloatArray
+    body: FloatArray
+    matte: FloatArray
+    neck_span: tuple[float, float]
+    neck: FloatArray
+    neck_top: FloatArray
+
+
+def erase_mask(matte: FloatArray, margin: int) -> NDArray[np.uint8]:
+    """Pixels that any of the head touches, and ``margin`` px around them: uint8 [S, S], 0 or 1."""
+    touched = (matte > 0.02).astype(np.uint8)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
+    return np.asarray(cv2.dilate(touched, kernel), np.uint8)
+
+
+def torso_plate(frame: Image, background: Background, inputs: PlateInputs, margin: int) -> Image:
+    """``frame`` with the head taken out, uint8 [S, S, 3]."""
+    size, small_size = frame.shape[0], inputs.small.shape[0]
+    erased = erase_mask(inputs.matte, margin)
+    small_erased = cv2.resize(
+        erased.astype(np.float32), (small_size, small_size), interpolation=cv2.INTER_AREA
+    )
+    source = inputs.body * (cv2.dilate(small_erased, np.ones((3, 3), np.uint8)) < 0.01)
+    columns = np.arange(small_size, dtype=np.float32)
+    left, right = inputs.neck_span
+    near = smoothstep(columns, left - 4, left) * (1 - smoothstep(columns, right, right + 4))
+    top = small_size + near * (inputs.neck_top - small_size)
+    body = _hidden_body(inputs.body, small_erased, top.astype(np.float32))
+    body = np.where(small_erased > 0.5, cv2.blur(body, (3, 3)), body)
+    weight = (source > 0.9) * (_CLOTHES_SHARE + (1 - _CLOTHES_SHARE) * inputs.neck)
+    colour = fill_smoothly(inputs.small, weight.astype(np.float32))
+
+    def full(x: FloatArray) -> FloatArray:
+        return np.asarray(cv2.resize(x, (size, size), interpolation=cv2.INTER_LINEAR))
+
+    behind = background.image + full(inputs.offset)
+    fill = behind + (full(colour) - behind) * full(body)[..., None]
+    weight = cv2.blur(erased.astype(np.float32), (3, 3)) * erased
+    plate = frame + (fill - frame) * weight[..., None]
+    return np.asarray(np.round(plate).clip(0, 255), np.uint8)
