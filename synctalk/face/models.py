@@ -53,8 +53,8 @@ WHEEL_FILES = (
         "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
     ),
     WheelFile(
-        "mediapipe/modules/iris_landmark/iris_landmark.tflite",
-        "d1744d2a09c25f501d39eba4faff47e53ecca8852c5ce19bce8eeac39357521f",
+        "mediapipe/modules/face_landmark/face_landmark_with_attention.tflite",
+        "e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4",
     ),
     WheelFile(
         "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",

@@ -18,25 +18,28 @@ from synctalk.face.tracking import FloatArray, Image
 class Network:
     """One TFLite network. Not safe for concurrent calls: give each thread its own."""
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        """Read the network at ``path``; MissingModelError when it is not one."""
+    def __init__(self, model: Path | bytes) -> None:
+        """Read the network from a file or its bytes; MissingModelError when it is not one."""
+        content = model.read_bytes() if isinstance(model, Path) else model
         try:
-            self._interpreter = Interpreter(str(path), num_threads=threads)
+            self._interpreter = Interpreter(model_content=content, num_threads=1)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
+            name = model if isinstance(model, Path) else "the model"
             raise MissingModelError(
-                f"{path} cannot be read as a network: {error}",
+                f"{name} cannot be read as a network: {error}",
                 reason="FACE_MODEL_UNREADABLE",
                 remedy=SETUP_REMEDY,
             ) from error
-        detail = self._interpreter.get_input_details()[0]
-        self._input = int(detail["index"])
+        details = self._interpreter.get_input_details()
+        self._inputs = [int(d["index"]) for d in details]
         self._outputs = [int(d["index"]) for d in self._interpreter.get_output_details()]
-        self.input_shape = tuple(int(n) for n in detail["shape"])
+        self.input_shape = tuple(int(n) for n in details[0]["shape"])
 
-    def __call__(self, batch: FloatArray) -> list[FloatArray]:
-        """All outputs for one float32 input of ``input_shape``."""
-        self._interpreter.set_tensor(self._input, batch)
+    def __call__(self, *inputs: FloatArray) -> list[FloatArray]:
+        """All outputs for the float32 inputs; the first is of ``input_shape``."""
+        for index, value in zip(self._inputs, inputs, strict=True):
+            self._interpreter.set_tensor(index, value)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 

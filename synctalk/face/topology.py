@@ -19,7 +19,7 @@ LEFT_EYE = (*LEFT_EYE_LOWER, *LEFT_EYE_UPPER)
 RIGHT_IRIS = (468, 469, 470, 471, 472)  # centre, then right, top, left, bottom of the ring
 LEFT_IRIS = (473, 474, 475, 476, 477)
 
-# The iris network's 71 eye points: the contour, then rings of growing size and the brow.
+# The attention network's 71 eye points: the contour, then rings of growing size and the brow.
 RIGHT_EYE_REGION = (
     *RIGHT_EYE,
     *(130, 25, 110, 24, 23, 22, 26, 112, 243, 247, 30, 29, 27, 28, 56, 190),
@@ -47,6 +47,13 @@ LIPS_OUTER = (
 LIPS_INNER = (
     *(78, 191, 80, 81, 82, 13, 312, 311, 310, 415),
     *(308, 324, 318, 402, 317, 14, 87, 178, 88, 95),
+)
+# The attention network's 80 lip points: outer and inner rims, then the two rings between.
+LIPS_REGION = (
+    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409),
+    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415),
+    *(76, 77, 90, 180, 85, 16, 315, 404, 320, 307, 306, 184, 74, 73, 72, 11, 302, 303, 304, 408),
+    *(62, 96, 89, 179, 86, 15, 316, 403, 319, 325, 292, 183, 42, 41, 38, 12, 268, 271, 272, 407),
 )
 FACE_OVAL = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
