@@ -193,7 +193,7 @@ def evaluate(
     def work(progress: ProgressCallback) -> Outcome:
         from synctalk import evaluate as call
 
-        return report.evaluation(call(avatar, dataset, out, device=device, progress=progress), out)
+        return report.evaluation(call(avatar, dataset, out, device=device, progress=progress))
 
     run(
         "evaluate",

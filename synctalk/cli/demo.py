@@ -70,7 +70,7 @@ def run_demo(
     parts = (
         report.avatar(made),
         report.dubbed(done),
-        report.evaluation(measured, out / "report"),
+        report.evaluation(measured),
     )
     return _closing(out, watch.timings_s, *parts)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from synctalk.dubbing import DubResult
     from synctalk.evaluation import EvaluationReport
     from synctalk.inspect import Description
+
+HEADLINES = ("psnr", "psnr_head", "psnr_mouth", "ms_ssim", "lmd")
 
 
 def dataset(made: SubjectDataset) -> Outcome:
@@ -69,15 +70,11 @@ def dubbed(done: DubResult) -> Outcome:
     return Outcome(result, words)
 
 
-def evaluation(made: EvaluationReport, out: Path) -> Outcome:
+def evaluation(made: EvaluationReport) -> Outcome:
     """What ``evaluate`` measured."""
-    result = json.loads(made.to_json())
-    figures = {name: value for name, value in result.items() if isinstance(value, (int, float))}
-    words = [
-        f"[bold green]Report[/] {_name(out / 'index.html')}",
-        *(f"  {name:<28} {value:.4g}" for name, value in figures.items()),
-    ]
-    return Outcome({"path": str(out / "index.html"), **result}, "\n".join(words))
+    figures = {name: made.figures[name] for name in HEADLINES if name in made.figures}
+    words = [f"[bold green]Report[/] {_name(made.page)}: {_figures(figures)}"]
+    return Outcome({"path": str(made.path), **made.figures}, "\n".join(words))
 
 
 def description(found: Description) -> Outcome:
@@ -117,8 +114,11 @@ def _article(kind: str) -> str:
     )
 
 
-def _figures(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+def _figures(metrics: Mapping[str, float | None]) -> str:
+    return ", ".join(
+        f"{name} {'not measured' if value is None else format(value, '.4g')}"
+        for name, value in metrics.items()
+    )
 
 
 def _total(timings_s: Mapping[str, float]) -> float:
