@@ -1,0 +1,20 @@
+// The body of one compiled variant. The including file defines VARIANT_FUNCTION and the flags.
+#include "kernel.h"
+#include "simd.h"
+
+namespace synctalk {
+namespace {
+#include "project.inl"
+#include "raster.inl"
+#include "loss.inl"
+#include "adam.inl"
+}  // namespace
+
+const Variant& VARIANT_FUNCTION() {
+  static constexpr Variant variant = {VARIANT_NAME,     kWidth,       project,
+                                      raster_forward,   raster_backward, project_backward,
+                                      loss_forward,     loss_backward,   adam};
+  return variant;
+}
+
+}  // namespace synctalk
