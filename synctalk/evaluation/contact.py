@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 
 GAP = 4
-BAND = 22
+BAND = 28
 PAPER = 245
 INK = (40, 40, 40)
 DIFFERENCE_GAIN = 4
@@ -57,6 +57,15 @@ def difference(image: Image, reference: Image) -> Image:
     return np.asarray(gain, np.uint8)
 
 
+def jpeg(image: Image) -> bytes:
+    """uint8 [H,W,3] RGB as a small JPEG file."""
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82]
+    )
+    assert done
+    return bytes(data)
+
+
 def save_image(path: str, image: Image) -> None:
     """Write uint8 [H,W,3] RGB as PNG.
 
@@ -68,5 +77,5 @@ def save_image(path: str, image: Image) -> None:
 
 
 def _write(sheet: Image, text: str, x: int, bottom: int) -> None:
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.45
-    cv2.putText(sheet, text, (x, bottom - 7), font, size, INK, 1, cv2.LINE_AA)
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.6
+    cv2.putText(sheet, text, (x, bottom - 8), font, size, INK, 1, cv2.LINE_AA)

@@ -102,8 +102,8 @@ def _distribution() -> str:
 def _kernel_variant() -> str:
     """The rasteriser is a native module that may not be built where figures are only read."""
     try:
-        variant = importlib.import_module("synctalk.render").kernel_variant()
-    except (ImportError, AttributeError):
+        variant = importlib.import_module("synctalk.render._kernel").variant()
+    except ImportError:
         return "not built"
     return str(variant)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import numpy as np
 
+from synctalk.evaluation.contact import jpeg
 from synctalk.evaluation.paper import DEFINITIONS, NOT_MEASURED, PAPER_ROWS, PLAIN, PORTRAIT
 from synctalk.evaluation.result import Drive, EvaluationResult, FrameScores, Series, mean
 from synctalk.evaluation.style import STYLE
@@ -61,10 +63,10 @@ def _head(result: EvaluationResult, title: str) -> str:
     n, seconds = result.n_frames - result.first, (result.n_frames - result.first) / result.fps
     audio = result.audio
     tiles = (
-        ("PSNR", f"{mean(audio.plain.psnr):.2f} dB", "lips from audio"),
-        ("PSNR, portrait", f"{mean(audio.portrait.psnr):.2f} dB", "face blended into the source"),
-        ("MS-SSIM", f"{mean(audio.plain.ms_ssim):.4f}", "lips from audio"),
-        ("LMD", f"{mean(audio.lmd):.2f} px", "lips from audio, at 512 px"),
+        ("PSNR", _mean(audio.plain.psnr, 2, " dB"), "lips from audio"),
+        ("PSNR, portrait", _mean(audio.portrait.psnr, 2, " dB"), "face blended into the source"),
+        ("MS-SSIM", _mean(audio.plain.ms_ssim, 4), "lips from audio"),
+        ("LMD", _mean(audio.lmd, 2, " px"), "lips from audio, at 512 px"),
         ("Training", _duration(sum(result.timings.train_s.values())), _preset(result)),
     )
     boxes = "".join(
@@ -84,7 +86,8 @@ def _head(result: EvaluationResult, title: str) -> str:
 def _videos(result: EvaluationResult) -> str:
     def figure(drive: Drive, caption: str) -> str:
         return (
-            f'<figure><video controls preload="metadata" src="{escape(drive.video)}"></video>'
+            f'<figure><video controls playsinline preload="metadata" poster="{_poster(drive)}" '
+            f'src="{escape(drive.video)}"></video>'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
 
@@ -94,6 +97,13 @@ def _videos(result: EvaluationResult) -> str:
         + figure(result.tracked, "Source | rendered, lips from tracked landmarks (oracle)")
         + "</div>"
     )
+
+
+def _poster(drive: Drive) -> str:
+    """The first example as a data URI: browsers show nothing of a video that was not started."""
+    first = drive.examples[0]
+    data = jpeg(np.concatenate([first.source, first.rendered], 1))
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
 
 
 def _picture(name: str, caption: str) -> str:
@@ -113,7 +123,10 @@ def _worst(result: EvaluationResult, picture: str) -> str:
         "time in the clip, s",
         "PSNR, dB",
     )
-    return _picture(picture, "The frames with the lowest PSNR, worst first") + chart
+    return (
+        _picture(picture, "The frames with the lowest PSNR, worst first")
+        + f'<div class="single">{chart}</div>'
+    )
 
 
 def _paper_table(result: EvaluationResult) -> str:
@@ -127,11 +140,11 @@ def _paper_table(result: EvaluationResult) -> str:
     training = _duration(sum(result.timings.train_s.values()))
     ours = []
     for drive, name in ((result.audio, "audio"), (result.tracked, "tracked landmarks (oracle)")):
-        kinds = ((drive.plain, "", f"{mean(drive.lmd):.3f}"), (drive.portrait, ", portrait", ""))
+        kinds = ((drive.plain, "", _mean(drive.lmd, 3)), (drive.portrait, ", portrait", ""))
         for scores, suffix, lmd in kinds:
             ours.append(
-                (f"ours, lips from {name}{suffix}", f"{mean(scores.psnr):.2f}", "needs weights",
-                 f"{mean(scores.ms_ssim):.4f}", "needs weights", lmd, training, "")
+                (f"ours, lips from {name}{suffix}", _mean(scores.psnr, 2), "needs weights",
+                 _mean(scores.ms_ssim, 4), "needs weights", lmd, training, "")
             )  # fmt: skip
     note = (
         "Paper: RTX 4090, its own footage at 512×512, lips from audio. Ours: "
@@ -145,8 +158,8 @@ def _region_table(result: EvaluationResult) -> str:
     header = ("", "PSNR", "PSNR head", "PSNR mouth", "SSIM", "SSIM mouth", "MS-SSIM")
 
     def row(name: str, s: FrameScores) -> tuple[str, ...]:
-        decibels = (f"{mean(v):.2f}" for v in (s.psnr, s.psnr_head, s.psnr_mouth))
-        shares = (f"{mean(v):.4f}" for v in (s.ssim, s.ssim_mouth, s.ms_ssim))
+        decibels = (_mean(v, 2) for v in (s.psnr, s.psnr_head, s.psnr_mouth))
+        shares = (_mean(v, 4) for v in (s.ssim, s.ssim_mouth, s.ms_ssim))
         return (name, *decibels, *shares)
 
     return _table(
@@ -196,7 +209,7 @@ def _training(result: EvaluationResult) -> str:
     level = Level(f"paper {PLAIN.psnr:.2f} dB after {PLAIN.train_h} h on a 4090", PLAIN.psnr)
     chart = plot([line], "training time, minutes", "PSNR, dB", level=level)
     note = "As watched during training, on a few held-out frames; the tables above use them all."
-    return f'<div class="pair">{_captioned(chart, note)}</div>'
+    return f'<div class="single">{_captioned(chart, note)}</div>'
 
 
 def _timings(result: EvaluationResult) -> str:
@@ -256,6 +269,12 @@ def _broken_at(values: Series, cuts: Sequence[int]) -> Series:
 
 def _preset(result: EvaluationResult) -> str:
     return f"preset {result.preset}" if result.preset else ""
+
+
+def _mean(values: Series, digits: int, unit: str = "") -> str:
+    """The mean with its unit, or a dash where nothing could be measured."""
+    value = mean(values)
+    return f"{value:.{digits}f}{unit}" if np.isfinite(value) else "–"
 
 
 def _duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,9 @@ def figures(result: EvaluationResult) -> dict[str, Any]:
         **drive_figures(result.tracked),
         "audio_driven": drive_figures(result.audio),
         "timings": {
-            "preprocess_s": dict(result.timings.preprocess_s),
-            "train_s": dict(result.timings.train_s),
-            "frame_ms": dict(result.timings.frame_ms),
+            "preprocess_s": _rounded(result.timings.preprocess_s),
+            "train_s": _rounded(result.timings.train_s),
+            "frame_ms": _rounded(result.timings.frame_ms),
         },
         "protocol": _protocol(result),
         "not_measured": NOT_MEASURED,
@@ -112,3 +113,7 @@ def _pair(examples: tuple[Example, ...]) -> list[list[Image]]:
 
 def _number(value: float) -> float | None:
     return round(value, 5) if math.isfinite(value) else None
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in seconds.items()}

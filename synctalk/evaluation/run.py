@@ -64,8 +64,8 @@ def evaluate(
 
     final = Path(out)
     _check_target(final)
-    data = SubjectDataset.open(dataset)
-    person, tracker = Avatar.load(avatar, device), make_tracker("mesh")
+    person, data = Avatar.load(avatar, device), SubjectDataset.open(dataset)
+    tracker = make_tracker("mesh")
     partial = final.with_name(final.name + ".writing")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

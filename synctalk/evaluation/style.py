@@ -20,6 +20,7 @@ p.note, figcaption, .legend { color:var(--soft); font-size:.88rem; max-width:80c
 .tile span { color:var(--soft); font-size:.84rem; display:block }
 .pair { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));
   gap:12px 24px }
+.single { max-width:640px }
 figure { margin:8px 0; min-width:0 }
 video, img { width:100%; height:auto; display:block; border-radius:6px; background:var(--box) }
 .scroll { overflow-x:auto } .scroll img { min-width:900px }
@@ -31,6 +32,7 @@ th:first-child,td:first-child { text-align:left; padding-left:0; white-space:nor
 th { color:var(--soft); font-weight:600 } tr.ours td { background:var(--box); font-weight:600 }
 tr.ours td:first-child { padding-left:8px }
 svg { width:100%; height:auto; display:block } svg text { font-size:11px; fill:var(--soft) }
+@media (max-width:600px) { svg text { font-size:14px } }
 .end { text-anchor:end } .mid { text-anchor:middle }
 .grid { stroke:var(--rule); stroke-width:.6 } .axis { stroke:var(--soft); stroke-width:1 }
 .level { stroke:var(--soft); stroke-width:1; stroke-dasharray:4 4 } .shade { fill:var(--shade) }

@@ -96,7 +96,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Roughly ``about`` round numbers within [low, high]: steps of 1, 2 or 5 times 10^k."""
     raw = (high - low) / about
     magnitude = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= raw * 0.999)
+    step = magnitude * min((1, 2, 5, 10), key=lambda m: abs(math.log(m * magnitude / raw)))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(k * step, 10) for k in range(first, last + 1)]
 

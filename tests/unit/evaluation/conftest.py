@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from synctalk import dataset as ds
 from synctalk.bundle import BundleManifest, CurvePoint
 from synctalk.dataset import AudioFeatures, Crop, DatasetManifest, SubjectDataset, Tracks
+from synctalk.face.tracking import FaceTrack
 from synctalk.media import VideoPreset, VideoReader, VideoWriter, read_audio, write_wav
+from synctalk.progress import ProgressCallback, ignore_progress
 
 N, SIDE, FPS = 275, 256, 25
 CUT = 258
@@ -143,6 +145,26 @@ class NoisyAvatar:
 
     def _lip(self, n: int, sigma: float) -> NDArray[np.float32]:
         return np.stack([np.arange(n), np.full(n, sigma)], 1).astype(np.float32)
+
+
+class OneByOne:
+    """A tracker that finds nothing, holds one frame at a time, and notes the cuts it was told."""
+
+    def __init__(self) -> None:
+        self.cuts: list[tuple[int, ...]] = []
+
+    def track(
+        self,
+        frames: Iterable[Image],
+        *,
+        cuts: Sequence[int] = (),
+        progress: ProgressCallback = ignore_progress,
+    ) -> FaceTrack:
+        self.cuts.append(tuple(cuts))
+        n = sum(1 for _ in frames)
+        zeros = np.zeros(n, np.float32)
+        landmarks = np.zeros((n, 68, 2), np.float32)
+        return FaceTrack(landmarks, None, zeros, zeros.astype(np.int32), (256, 256))
 
 
 @pytest.fixture(scope="session")

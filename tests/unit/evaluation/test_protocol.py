@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,11 +15,11 @@ from synctalk.errors import BundleError, Cancelled
 from synctalk.evaluation.protocol import measure_reconstruction
 from synctalk.evaluation.result import EvaluationResult, mean
 from synctalk.face.mesh import MeshFaceTracker
-from synctalk.face.tracking import FaceTrack, Image
+from synctalk.face.tracking import Image
 from synctalk.media import VideoReader, probe
-from synctalk.progress import ProgressCallback, ProgressEvent, ignore_progress
+from synctalk.progress import ProgressEvent
 
-from .conftest import CUT, NOISE, N, NoisyAvatar
+from .conftest import CUT, NOISE, N, NoisyAvatar, OneByOne
 
 FIRST = N - 25
 
@@ -98,26 +98,6 @@ def test_an_avatar_of_other_footage_is_refused(
     with pytest.raises(BundleError) as refused:
         measure_reconstruction(foreign, subject, tmp_path, tracker=OneByOne())  # type: ignore[arg-type]
     assert refused.value.reason == "AVATAR_OF_OTHER_FOOTAGE"
-
-
-class OneByOne:
-    """A tracker that finds nothing, holds one frame at a time, and notes the cuts it was told."""
-
-    def __init__(self) -> None:
-        self.cuts: list[tuple[int, ...]] = []
-
-    def track(
-        self,
-        frames: Iterable[Image],
-        *,
-        cuts: Sequence[int] = (),
-        progress: ProgressCallback = ignore_progress,
-    ) -> FaceTrack:
-        self.cuts.append(tuple(cuts))
-        n = sum(1 for _ in frames)
-        zeros = np.zeros(n, np.float32)
-        landmarks = np.zeros((n, 68, 2), np.float32)
-        return FaceTrack(landmarks, None, zeros, zeros.astype(np.int32), (256, 256))
 
 
 class Counted(NoisyAvatar):
