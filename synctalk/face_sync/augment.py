@@ -8,6 +8,7 @@ copies of the subject's audio: a head fitted on clean audio alone loses half its
 from __future__ import annotations
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from synctalk.face_sync.encoder import AudioVisualEncoder
@@ -32,7 +33,7 @@ def disturb(wav: Tensor, generator: torch.Generator, *, clean: float = 0.25) -> 
     Returns:
         [B, n] disturbed audio, same level within a few dB and in time with the input.
     """
-    size = wav.shape[1] + _TAIL
+    size = next_fast_len(wav.shape[1] + _TAIL, real=True)
     spectrum = torch.fft.rfft(wav, n=size)
     count, bins = spectrum.shape
     response = _keep(count, clean, generator, _equaliser(count, bins, generator))
@@ -113,10 +114,11 @@ def _rooms(count: int, size: int, generator: torch.Generator) -> Tensor:
 def _noise(wav: Tensor, generator: torch.Generator) -> Tensor:
     """[B, n] noise of unit level: coloured, or several of the other recordings at once."""
     count, n = wav.shape
-    spectrum = torch.fft.rfft(torch.randn(count, n, generator=generator))
+    size = next_fast_len(n, real=True)
+    spectrum = torch.fft.rfft(torch.randn(count, size, generator=generator))
     tilt = 0.7 * torch.rand(count, 1, generator=generator)
     frequency = torch.arange(spectrum.shape[1]).clamp_min(n // 200).float()
-    coloured = torch.fft.irfft(spectrum / frequency**tilt, n=n)
+    coloured = torch.fft.irfft(spectrum / frequency**tilt, n=size)[:, :n]
     picks = torch.randint(count, (count, _BABBLE_VOICES), generator=generator)
     shift = int(torch.randint(1, n, (1,), generator=generator))
     babble = wav.roll(shift, 1)[picks].sum(1)

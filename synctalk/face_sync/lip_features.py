@@ -62,7 +62,7 @@ class LinearSpace:
         centred = (observations - mean).double()
         _, singular, rows = torch.linalg.svd(centred, full_matrices=False)
         scale = singular / max(1, len(observations) - 1) ** 0.5
-        kept = int((scale[:rank] > 1e-6 * scale[0].clamp_min(1e-12)).sum())
+        kept = int((scale[:rank] > 1e-3 * scale[0].clamp_min(1e-9)).sum())
         return cls(mean, rows[:kept].to(mean), scale[:kept].to(mean))
 
     def encode(self, observations: Tensor) -> Tensor:
