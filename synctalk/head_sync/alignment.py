@@ -1,0 +1,181 @@
+"""Align one frame to the head's appearance: pose, gain and bias by Gauss-Newton.
+
+The residual of sample i at pyramid level l is ``a T_l[i] + b - I_l(pi(R X_i + t))`` (direct image
+alignment as in DSO, Engel et al. 2018, with a mean appearance T in place of a reference frame).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from synctalk.head_sync.geometry import Float, Poses, exp_so3, project
+from synctalk.head_sync.pyramid import Pyramid
+
+GAIN_STEP = 0.01  # one unit of the gain unknown: keeps the 8x8 system well scaled
+HUBER_SIGMAS = 1.5
+MIN_SIGMA = 0.3  # grey levels
+GRAZING, FACING = 0.15, 0.5  # cosines between which a point fades in
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What the rigid head looks like: points on its surface with mean intensities.
+
+    Args:
+        points: [N, 3] mm, head frame.
+        normals: [N, 3] outward unit normals.
+        intensity: [L, N] high-passed grey levels, one row a pyramid level, finest first.
+        weights: [N] reliability, from rigidity and from how well the points kept to their mean.
+    """
+
+    points: Float
+    normals: Float
+    intensity: Float
+    weights: Float
+
+    def head(self, count: int) -> Appearance:
+        """The first ``count`` points (they are in random order, so an even subset)."""
+        return Appearance(
+            self.points[:count],
+            self.normals[:count],
+            self.intensity[:, :count],
+            self.weights[:count],
+        )
+
+
+@dataclass(frozen=True)
+class FramePose:
+    """Pose and exposure of one frame.
+
+    Args:
+        R: [3, 3].
+        t: [3] mm.
+        gain: contrast relative to the appearance.
+        bias: grey levels.
+    """
+
+    R: Float
+    t: Float
+    gain: float = 1.0
+    bias: float = 0.0
+
+    def moved(self, step: Float) -> FramePose:
+        """After a solved step [8] (w, v, gain / GAIN_STEP, bias)."""
+        gain = float(np.clip(self.gain + GAIN_STEP * step[6], 0.2, 5.0))
+        bias = self.bias + float(step[7])
+        return FramePose(exp_so3(step[:3]) @ self.R, self.t + step[3:6], gain, bias)
+
+
+@dataclass(frozen=True)
+class System:
+    """The linearised alignment of one frame at one level.
+
+    Args:
+        J: [8, N] d(image - model)/d(w, v, gain, bias).
+        residual: [N] grey levels, model minus image.
+        weights: [N] robust weights.
+        sigma: robust standard deviation of the residual, grey levels.
+        camera: [N, 3] camera points, mm.
+        gradient: ([N], [N]) image gradient at the points, per frame pixel.
+    """
+
+    J: Float
+    residual: Float
+    weights: Float
+    sigma: float
+    camera: Float
+    gradient: tuple[Float, Float]
+
+    def normal_equations(self) -> tuple[Float, Float]:
+        """H [8, 8] and g [8]; the step is H^-1 g."""
+        JW = self.J * self.weights
+        return JW @ self.J.T + 1e-9 * np.eye(8), JW @ self.residual
+
+    def pose_information(self) -> Float:
+        """[6, 6] information on (w, v) with gain and bias marginalised, unit-variance pixels."""
+        H, _ = self.normal_equations()
+        schur = H[:6, :6] - H[:6, 6:] @ np.linalg.solve(H[6:, 6:], H[6:, :6])
+        return np.asarray(schur / self.sigma**2)
+
+
+def visible(camera: Float, normals: Float, R: Float) -> Float:
+    """[N] in [0, 1]: how far points at camera [N, 3] face the camera."""
+    facing = -((normals @ R.T) * camera).sum(1) / np.linalg.norm(camera, axis=1)
+    return np.asarray(np.clip((facing - GRAZING) / (FACING - GRAZING), 0, 1))
+
+
+def _columns(camera: Float, t: Float, focal: float, du: Float, dv: Float) -> Float:
+    f_z = focal / camera[:, 2]
+    a, b = du * f_z, dv * f_z
+    c = -(a * camera[:, 0] + b * camera[:, 1]) / camera[:, 2]
+    x, y, z = (camera - t).T
+    return np.stack([y * c - z * b, z * a - x * c, x * b - y * a, a, b, c])
+
+
+def linearise(
+    pyramid: Pyramid, level: int, appearance: Appearance, pose: FramePose, K: Float
+) -> System:
+    """Residuals, Jacobian and robust weights of a frame at ``pose``."""
+    camera = appearance.points @ pose.R.T + pose.t
+    image, du, dv = pyramid.lookup(project(camera, K), level)
+    target = appearance.intensity[level]
+    residual = pose.gain * target + pose.bias - image
+    weights = appearance.weights * visible(camera, appearance.normals, pose.R)
+    seen = np.abs(residual[weights > 0.05])
+    sigma = (1.4826 * float(np.median(seen)) if len(seen) else 0.0) + MIN_SIGMA
+    weights = weights * np.minimum(1, HUBER_SIGMAS * sigma / np.maximum(np.abs(residual), 1e-9))
+    J = np.empty((8, len(target)))
+    J[:6] = _columns(camera, pose.t, K[0, 0], du, dv)
+    J[6], J[7] = -GAIN_STEP * target, -1.0
+    return System(J, residual, weights, sigma, camera, (du, dv))
+
+
+def fit_exposure(
+    pyramid: Pyramid, level: int, appearance: Appearance, pose: FramePose, K: Float
+) -> FramePose:
+    """Gain and bias of a frame at a fixed pose."""
+    system = linearise(pyramid, level, appearance, replace(pose, gain=1.0, bias=0.0), K)
+    H, g = system.normal_equations()
+    step = np.concatenate([np.zeros(6), np.linalg.solve(H[6:, 6:], g[6:])])
+    return replace(pose, gain=1.0, bias=0.0).moved(step)
+
+
+def align(
+    pyramid: Pyramid,
+    appearance: Appearance,
+    pose: FramePose,
+    K: Float,
+    schedule: tuple[tuple[int, int], ...],
+) -> tuple[FramePose, System]:
+    """Refine a frame's pose, coarse to fine.
+
+    Args:
+        pyramid: the frame.
+        appearance: what to align to.
+        pose: where to start.
+        K: [3, 3] intrinsics.
+        schedule: (level, iterations) in order; coarse levels use a subset of the points.
+
+    Returns:
+        The pose, and the system at the finest level there.
+    """
+    count = len(appearance.points)
+    pose = fit_exposure(pyramid, schedule[0][0], appearance, pose, K)
+    for level, iterations in schedule:
+        part = appearance.head(max(count >> level, 600)) if level else appearance
+        for _ in range(iterations):
+            pose = pose.moved(np.linalg.solve(*_solvable(linearise(pyramid, level, part, pose, K))))
+    return pose, linearise(pyramid, schedule[-1][0], appearance, pose, K)
+
+
+def _solvable(system: System) -> tuple[Float, Float]:
+    H, g = system.normal_equations()
+    H[np.arange(8), np.arange(8)] *= 1 + 1e-6
+    return H, g
+
+
+def stack_poses(poses: list[FramePose]) -> Poses:
+    """Frame poses as one clip."""
+    return Poses(np.stack([p.R for p in poses]), np.stack([p.t for p in poses]))

@@ -1,0 +1,333 @@
+"""Photometric pose refinement: a tracker on the pixels of all frames.
+
+Landmarks leave about a pixel of error, which shows as blur and silhouettes in the avatar. Here the
+tracker builds its own appearance of the rigid head (points on the surface with mean intensities,
+per-point reliability) and aligns every frame of the clip, held-out ones included, directly to it.
+It knows nothing of the avatar that is trained later: no rendered image, no trained weight enters.
+
+1. A few hundred key frames are kept as grey images: memory does not grow with the clip.
+2. Appearance, key-frame poses and the surface's depth are refined in turn; depth and poses are
+   coupled exactly by a Schur complement (photometric bundle adjustment), because depth solved
+   with fixed poses creeps (the bas-relief ambiguity).
+3. All frames are streamed once and aligned to the final appearance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synctalk.head_sync.alignment import (
+    Appearance,
+    FramePose,
+    System,
+    align,
+    fit_exposure,
+    linearise,
+    stack_poses,
+    visible,
+)
+from synctalk.head_sync.depth import DepthSolver
+from synctalk.head_sync.geometry import Float, Poses, project
+from synctalk.head_sync.pyramid import Grey, Pyramid, box_around, build_pyramid
+from synctalk.head_sync.surface import Samples, Surface, sample_surface
+
+Image = NDArray[np.uint8]
+IMAGE_NOISE_VARIANCE = 9.0  # grey levels squared: coding noise and texture detail
+FULL = ((2, 3), (1, 2), (0, 2))
+SHORT = ((1, 1), (0, 2))
+
+
+@dataclass(frozen=True)
+class PhotometricConfig:
+    """Settings of the photometric step.
+
+    Args:
+        enabled: off for the ablation: poses then come from landmarks and tracked points alone.
+        keyframes: frames kept for appearance and depth.
+        points: surface points aligned.
+        rounds: alternations of appearance, poses and depth on the key frames.
+        face_px: face width to which larger footage is halved.
+        min_weight: rigidity below which a triangle is not sampled.
+        workers: threads; frames are independent.
+    """
+
+    enabled: bool = True
+    keyframes: int = 160
+    points: int = 3000
+    rounds: int = 6
+    face_px: float = 320.0
+    min_weight: float = 0.25
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What is needed to cut a head out of a frame.
+
+    Args:
+        K: [3, 3] intrinsics, px.
+        size: (width, height), px.
+        octave: halvings of the finest level used.
+        n_levels: pyramid levels.
+    """
+
+    K: Float
+    size: tuple[int, int]
+    octave: int
+    n_levels: int = 3
+
+    def pyramid(self, grey: Grey, pose: FramePose, vertices: Float) -> Pyramid:
+        """The pyramid of the head in a frame."""
+        uv = project(vertices @ pose.R.T + pose.t, self.K)
+        box = box_around(uv, 24 << self.octave, self.size)
+        return build_pyramid(grey, box, self.octave, self.n_levels)
+
+
+@dataclass(frozen=True)
+class PhotometricModel:
+    """The head as the photometric tracker knows it.
+
+    Args:
+        surface: depth-corrected surface.
+        appearance: points and intensities on it.
+        camera: intrinsics and scale.
+        residual_before: mean robust residual at the starting poses, grey levels (key frames).
+        residual_after: the same at the refined poses.
+    """
+
+    surface: Surface
+    appearance: Appearance
+    camera: Camera
+    residual_before: float
+    residual_after: float
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """A kept frame: its pyramid and where the head is now believed to be."""
+
+    pyramid: Pyramid
+    pose: FramePose
+
+
+@dataclass(frozen=True)
+class PointStatistics:
+    """Moments of the points' intensities over key frames, and mean depth derivatives.
+
+    Args:
+        mean: [L, N], variance: [L, N] grey levels.
+        variance: see ``mean``.
+        gradient: [N] mean gradient magnitude at the finest level.
+        depth_column: [N] mean d intensity / d depth.
+        seen: [N] sum of visibilities.
+    """
+
+    mean: Float
+    variance: Float
+    gradient: Float
+    depth_column: Float
+    seen: Float
+
+
+def grey_of(frame: Image) -> Grey:
+    """Luma of an RGB frame."""
+    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
+
+
+def keyframe_indices(valid: NDArray[np.bool_], count: int) -> NDArray[np.intp]:
+    """Up to ``count`` valid frames, evenly spread."""
+    known = np.flatnonzero(valid)
+    return known[np.unique(np.linspace(0, len(known) - 1, count).round().astype(np.intp))]
+
+
+def depth_derivative(
+    system_camera: Float, gradient: tuple[Float, Float], turned_normals: Float, focal: float
+) -> Float:
+    """[N] d intensity / d (shift along the normal), grey levels per mm."""
+    X, D = system_camera, turned_normals
+    du = D[:, 0] - X[:, 0] / X[:, 2] * D[:, 2]
+    dv = D[:, 1] - X[:, 1] / X[:, 2] * D[:, 2]
+    return np.asarray((gradient[0] * du + gradient[1] * dv) * focal / X[:, 2])
+
+
+def measure_points(
+    keyframes: Sequence[Keyframe], samples: Samples, surface: Surface, camera: Camera
+) -> PointStatistics:
+    """Look every sample up in every key frame at the present poses."""
+    points, normals = samples.interpolate(surface.vertices), samples.unit_normals(surface)
+    along = samples.interpolate(surface.normals)
+    L, N = camera.n_levels, len(samples)
+    first, second = np.zeros((L, N)), np.zeros((L, N))
+    seen, gradient, depth = np.full(N, 1e-6), np.zeros(N), np.zeros(N)
+    size = np.array(camera.size)
+    for frame in keyframes:
+        pose, X = frame.pose, points @ frame.pose.R.T + frame.pose.t
+        uv = project(X, camera.K)
+        weight = visible(X, normals, pose.R) * ((uv > 2) & (uv < size - 2)).all(1)
+        seen += weight
+        for level in range(L):
+            image, du, dv = frame.pyramid.lookup(uv, level)
+            value = (image - pose.bias) / pose.gain
+            first[level] += weight * value
+            second[level] += weight * value**2
+            if level == 0:
+                gradient += weight * np.hypot(du, dv)
+                slope = depth_derivative(X, (du, dv), along @ pose.R.T, camera.K[0, 0])
+                depth += weight * slope
+    mean = first / seen
+    variance = np.maximum(second / seen - mean**2, 0)
+    return PointStatistics(mean, variance, gradient / seen, depth / seen, seen)
+
+
+def choose_samples(
+    keyframes: Sequence[Keyframe],
+    surface: Surface,
+    camera: Camera,
+    config: PhotometricConfig,
+    rng: np.random.Generator,
+) -> Samples:
+    """Surface points with texture that stays put, spread over 8 mm cells, in random order."""
+    dense = sample_surface(surface, 7 * config.points, config.min_weight, rng)
+    stats = measure_points(keyframes, dense, surface, camera)
+    score = stats.gradient / (np.sqrt(stats.variance[0]) + 2)
+    score[stats.seen < 0.05 * len(keyframes)] = 0
+    order = np.argsort(-score)
+    order = order[score[order] > 0]
+    cells = np.floor(dense.interpolate(surface.vertices)[order] / 8).astype(np.int64)
+    key = cells[:, 0] * 4096 + cells[:, 1]
+    by_key = np.argsort(key, kind="stable")
+    starts = np.r_[0, np.flatnonzero(np.diff(key[by_key])) + 1]
+    rank = np.empty(len(order), np.int64)
+    rank[by_key] = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+    per_cell = max(1, round(config.points / max(len(starts), 1) * 1.5))
+    chosen = order[rank < per_cell][: config.points]
+    return dense.take(rng.permutation(chosen))
+
+
+def appearance_of(samples: Samples, surface: Surface, stats: PointStatistics) -> Appearance:
+    """The appearance that the key frames show at their present poses."""
+    rigidity = samples.interpolate(surface.weights)
+    weights = rigidity / (1 + stats.variance[0] / IMAGE_NOISE_VARIANCE)
+    points, normals = samples.interpolate(surface.vertices), samples.unit_normals(surface)
+    return Appearance(points, normals, stats.mean, weights)
+
+
+def _normalise_gain(keyframes: list[Keyframe]) -> list[Keyframe]:
+    mean = float(np.mean([k.pose.gain for k in keyframes]))
+    return [replace(k, pose=replace(k.pose, gain=k.pose.gain / mean)) for k in keyframes]
+
+
+def build_model(
+    greys: Sequence[Grey], poses: Poses, surface: Surface, camera: Camera, config: PhotometricConfig
+) -> tuple[PhotometricModel, Poses]:
+    """Alternate appearance, key-frame poses and depth.
+
+    Args:
+        greys: the key frames, uint8 [H, W].
+        poses: their starting poses.
+        surface: starting surface.
+        camera: intrinsics and scale.
+        config: settings.
+
+    Returns:
+        The model and the key frames' refined poses.
+    """
+    starts = [FramePose(R, t) for R, t in zip(poses.R, poses.t, strict=True)]
+    keyframes = [
+        Keyframe(camera.pyramid(grey, pose, surface.vertices), pose)
+        for grey, pose in zip(greys, starts, strict=True)
+    ]
+    samples = choose_samples(keyframes, surface, camera, config, np.random.default_rng(0))
+    depth = DepthSolver(surface, samples)
+    with ThreadPoolExecutor(config.workers) as pool:
+        for turn in range(config.rounds):
+            stats = measure_points(keyframes, samples, surface, camera)
+            appearance = appearance_of(samples, surface, stats)
+            schedule = FULL if turn < 2 else SHORT
+
+            def refine(
+                frame: Keyframe,
+                look: Appearance = appearance,
+                plan: tuple[tuple[int, int], ...] = schedule,
+            ) -> tuple[Keyframe, System]:
+                pose, system = align(frame.pyramid, look, frame.pose, camera.K, plan)
+                return replace(frame, pose=pose), system
+
+            results = list(pool.map(refine, keyframes))
+            if turn >= 1:
+                turned = (k.pose.R for k, _ in results)
+                systems = (s for _, s in results)
+                surface = depth.solve(zip(turned, systems, strict=True), stats, camera.K[0, 0])
+            keyframes = _normalise_gain([k for k, _ in results])
+    stats = measure_points(keyframes, samples, surface, camera)
+    appearance = appearance_of(samples, surface, stats)
+    before = _mean_residual(keyframes, starts, appearance, camera)
+    after = _mean_residual(keyframes, [k.pose for k in keyframes], appearance, camera)
+    model = PhotometricModel(surface, appearance, camera, before, after)
+    return model, stack_poses([k.pose for k in keyframes])
+
+
+def _mean_residual(
+    keyframes: list[Keyframe], poses: list[FramePose], appearance: Appearance, camera: Camera
+) -> float:
+    total = 0.0
+    for frame, pose in zip(keyframes, poses, strict=True):
+        fitted = fit_exposure(frame.pyramid, 0, appearance, pose, camera.K)
+        total += linearise(frame.pyramid, 0, appearance, fitted, camera.K).sigma
+    return total / len(keyframes)
+
+
+@dataclass(frozen=True)
+class AlignedClip:
+    """All frames aligned to a model.
+
+    Args:
+        poses: [T]; frames that were not valid keep their starting pose.
+        information: [T, 6, 6] of (w, v); zero where not valid.
+        sigma: [T] robust residual, grey levels; 0 where not valid.
+    """
+
+    poses: Poses
+    information: Float
+    sigma: Float
+
+
+def align_clip(
+    frames: Iterable[Image],
+    starts: Poses,
+    valid: NDArray[np.bool_],
+    model: PhotometricModel,
+    config: PhotometricConfig,
+    advance: Callable[[], None],
+) -> AlignedClip:
+    """Stream all frames once and align each to the model's appearance."""
+    R, t = starts.R.copy(), starts.t.copy()
+    information, sigma = np.zeros((len(starts), 6, 6)), np.zeros(len(starts))
+    camera, vertices = model.camera, model.surface.vertices
+
+    def one(item: tuple[int, Image]) -> None:
+        i, frame = item
+        start = FramePose(starts.R[i], starts.t[i])
+        pyramid = camera.pyramid(grey_of(frame), start, vertices)
+        pose, system = align(pyramid, model.appearance, start, camera.K, FULL)
+        R[i], t[i] = pose.R, pose.t
+        information[i], sigma[i] = system.pose_information(), system.sigma
+
+    def wanted() -> Iterator[tuple[int, Image]]:
+        for i, frame in enumerate(frames):
+            advance()
+            if valid[i]:
+                yield i, frame
+
+    queue = wanted()
+    with ThreadPoolExecutor(config.workers) as pool:
+        while batch := list(islice(queue, 8 * config.workers)):
+            list(pool.map(one, batch))
+    return AlignedClip(Poses(R, t), information, sigma)
