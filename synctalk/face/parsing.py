@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synctalk.errors import FootageError
-from synctalk.face.parsing_appearance import Observation, fit_appearance
+from synctalk.face.parsing_appearance import Observation, fit_appearance, observe
 from synctalk.face.parsing_frame import (
     ParsedFrame,
     ParsingConfig,
@@ -122,14 +122,13 @@ class PortraitParser:
                 images.append(frame)
                 views.append(self._observe(frame, track, index, shape))
                 bar.advance()
-        visible = [surely_background(view.person, images[0].shape[0]) for view in views]
-        background = fit_background(images, visible)
-        return SceneModel(background, shape, fit_appearance(views, shape))
+        background = fit_background(images, [surely_background(view.person) for view in views])
+        return SceneModel(background, shape, fit_appearance(views, shape.chin_v))
 
     def _observe(self, frame: Image, track: FaceTrack, index: int, shape: HeadShape) -> Observation:
         seen = self._see(frame, track, index, shape, True)
         assert seen.outline is not None
-        return Observation(seen.small, seen.person, seen.hair, seen.outline)
+        return observe(seen.small, seen.person, seen.hair, seen.outline)
 
     def _see(
         self, frame: Image, track: FaceTrack, index: int, shape: HeadShape, with_hair: bool

@@ -17,6 +17,7 @@ from synctalk.face.parsing_appearance import (
     TORSO,
     Appearance,
     Observation,
+    observe,
     part_probabilities,
 )
 from synctalk.face.parsing_geometry import (
@@ -29,13 +30,15 @@ from synctalk.face.parsing_geometry import (
 )
 from synctalk.face.parsing_matte import (
     alpha_from_background,
-    fill_smoothly,
+    fill_coarsely,
     guided_upsample,
     smoothstep,
 )
 from synctalk.face.parsing_networks import WORK_SIZE
 from synctalk.face.plates import Background, PlateInputs, background_now, torso_plate
 from synctalk.face.tracking import FloatArray, Image
+
+_FAINT = 50.0  # grey levels between person and background at which colour counts for half
 
 
 class PartLabel(IntEnum):
@@ -112,22 +115,21 @@ class Window(NamedTuple):
     following: SeenFrame | None
 
 
-def surely_background(person: FloatArray, size: int) -> NDArray[np.bool_]:
-    """Where a frame shows background, [size, size], well away from the person's outline."""
-    near = cv2.dilate((person > 0.05).astype(np.uint8), np.ones((9, 9), np.uint8))
-    return np.asarray(cv2.resize(near, (size, size), interpolation=cv2.INTER_NEAREST) == 0)
+def surely_background(person: FloatArray) -> NDArray[np.bool_]:
+    """Where a frame shows background well away from the person's outline, bool [S, S]."""
+    return np.asarray(cv2.dilate(person, np.ones((9, 9), np.uint8)) < 0.05)
 
 
 def _steady(
-    window: Window, pick: Callable[[SeenFrame], FloatArray | None], chin_v: float
-) -> FloatArray:
-    """A map of the current frame averaged with its neighbours', moved with the head or, under the
-    chin, left in place."""
+    window: Window, pick: Callable[[SeenFrame], FloatArray | None], still: FloatArray
+) -> FloatArray | None:
+    """A map of the current frame averaged with its neighbours'; None when none has it.
+
+    Neighbours are moved with the head or, where ``still`` [S, S] is 1, left in place.
+    """
     outline = window.current.outline
     assert outline is not None
     total, weight = np.zeros((WORK_SIZE, WORK_SIZE), np.float32), 0.0
-    _, v = head_coordinates(outline, WORK_SIZE)
-    still = smoothstep(v, 0.9 * chin_v, 1.4 * chin_v)
     for seen, share in ((window.previous, 0.25), (window.current, 0.5), (window.following, 0.25)):
         values = pick(seen) if seen else None
         if seen is None or values is None or seen.outline is None:
@@ -137,48 +139,47 @@ def _steady(
             values = moved + (values - moved) * still
         total += share * values
         weight += share
-    return total / np.float32(weight)
+    return total / np.float32(weight) if weight else None
+
+
+def _steady_view(window: Window, outline: HeadOutline, chin: float) -> Observation:
+    """The current frame with its networks' maps filtered over the window."""
+    _, v = head_coordinates(outline, WORK_SIZE)
+    still = smoothstep(v, 0.9 * chin, 1.4 * chin)
+    person = _steady(window, lambda seen: seen.person, still)
+    assert person is not None
+    hair = _steady(window, lambda seen: seen.hair, still)
+    return observe(window.current.small, person, hair, outline)
 
 
 def parse_frame(window: Window, scene: SceneModel, config: ParsingConfig) -> ParsedFrame:
     """Labels, matte and plate of the window's middle frame."""
     current = window.current
-    size = current.frame.shape[0]
     if current.outline is None:
         return _parse_without_head(current)
-    chin_v = scene.shape.chin_v
-    person = _steady(window, lambda s: s.person, chin_v)
-    has_hair = any(s and s.hair is not None for s in window)
-    hair = _steady(window, lambda s: s.hair, chin_v) if has_hair else None
-    view = Observation(current.small, person, hair, current.outline)
-    below = below_jaw(current.outline, WORK_SIZE)
-    parts = part_probabilities(view, scene.shape, scene.appearance, below)
-
-    small = current.small.astype(np.float32)
-    behind = cv2.resize(
-        scene.background.image, (WORK_SIZE, WORK_SIZE), interpolation=cv2.INTER_AREA
-    )
-    visible = surely_background(person, WORK_SIZE).astype(np.float32)
-    offset = background_now(small, behind.astype(np.float32), visible)
-    alpha = _person_alpha(current, person, offset, scene.background)
+    size, chin = current.frame.shape[0], scene.appearance.chin
+    view = _steady_view(window, current.outline, chin)
+    parts = part_probabilities(view, scene.appearance)
+    offset = background_now(current.small, scene.background, surely_background(view.person))
+    alpha = _person_alpha(current, view.person, offset, scene.background)
 
     full_outline = current.outline.scaled(size / WORK_SIZE)
     full_below = below_jaw(full_outline, size)
-    share = _head_share(parts, view, chin_v, full_outline, full_below)
-    matte = np.clip((alpha * share - 0.02) / 0.96, 0, 1)
-    labels = _labels(parts, alpha, full_below)
+    share = _head_share(parts, view, chin, full_outline, full_below)
+    matte = alpha * share
     small_share = cv2.resize(share, (WORK_SIZE, WORK_SIZE), interpolation=cv2.INTER_AREA)
     inputs = PlateInputs(
-        small=small,
+        small=current.small,
         offset=offset,
-        body=person * (1 - small_share),
+        body=view.person * (1 - small_share),
         matte=matte,
+        neck=parts[NECK],
         neck_span=(float(current.outline.jaw[1, 0]), float(current.outline.jaw[-2, 0])),
-        neck=parts[..., NECK],
-        neck_top=_line(current.outline, 0.65 * chin_v),
+        neck_top=_line(current.outline, 0.65 * chin),
     )
     margin = max(1, round(config.erase_margin_px * size / 512))
     plate = torso_plate(current.frame, scene.background, inputs, margin)
+    labels = _labels(parts, alpha, full_below)
     return ParsedFrame(labels, np.round(matte * 255).astype(np.uint8), plate)
 
 
@@ -200,31 +201,34 @@ def _parse_without_head(seen: SeenFrame) -> ParsedFrame:
 def _person_alpha(
     seen: SeenFrame, person: FloatArray, offset: FloatArray, background: Background
 ) -> FloatArray:
-    """The person's alpha at full size, [S, S]: the network's map, its edge drawn by the image."""
+    """The person's alpha at full size, [S, S]: the network's map, its edge drawn by the image.
+
+    Near the edge, where the scene behind is known and differs from the person, alpha is solved for
+    from the pixel's colour.
+    """
     size = seen.frame.shape[0]
-    grey_small = cv2.cvtColor(seen.small, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    grey = cv2.cvtColor(seen.frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    grey_small = cv2.cvtColor(seen.small, cv2.COLOR_RGB2GRAY) * np.float32(1 / 255)
+    grey = cv2.cvtColor(seen.frame, cv2.COLOR_RGB2GRAY) * np.float32(1 / 255)
     alpha = np.clip(guided_upsample(grey_small, person, grey, 3, 1e-3), 0, 1)
 
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
-    core = cv2.erode(person, kernel) > 0.95
-    band = np.clip(cv2.dilate(person, kernel) - cv2.erode(person, kernel), 0, 1)
-    near = fill_smoothly(seen.small.astype(np.float32), core.astype(np.float32))
-    full = (size, size)
+    least, most = cv2.erode(person, kernel), cv2.dilate(person, kernel)
+    near = fill_coarsely(seen.small.astype(np.float32), (least > 0.95).astype(np.float32))
+    band = cv2.resize(most - least, (size, size))
+    at = np.nonzero((band > 0.02) & (background.trust > 0))
+    small_at = tuple(index * WORK_SIZE // size for index in at)
     solved, contrast = alpha_from_background(
-        seen.frame.astype(np.float32),
-        cv2.resize(near, full),
-        background.image + cv2.resize(offset, full),
+        seen.frame[at].astype(np.float32), near[small_at], background.image[at] + offset[small_at]
     )
-    certain = contrast / (contrast + np.float32(50.0**2)) * background.trust
-    alpha += (solved - alpha) * certain * cv2.resize(band, full)
-    return np.asarray(np.clip((alpha - 0.05) / 0.9, 0, 1))
+    certain = contrast / (contrast + np.float32(_FAINT**2)) * background.trust[at]
+    alpha[at] += (solved - alpha[at]) * certain * band[at]
+    return np.asarray(np.clip((alpha - 0.05) / 0.9, 0, 1), np.float32)
 
 
 def _head_share(
     parts: FloatArray,
     view: Observation,
-    chin_v: float,
+    chin: float,
     full_outline: HeadOutline,
     full_below: FloatArray,
 ) -> FloatArray:
@@ -232,13 +236,12 @@ def _head_share(
 
     Skin ends at the jaw; hair, which hangs past it, at about the chin.
     """
-    size = full_below.shape[0]
-    _, v = head_coordinates(view.outline, WORK_SIZE)
-    hanging = _hanging(parts[..., HAIR] * view.person, v > 0.3 * chin_v)
-    hanging *= 1 - smoothstep(v, chin_v, 1.25 * chin_v)
-    above = cv2.resize(1 - parts[..., TORSO], (size, size))
-    above = np.maximum(above, fill_polygon(full_outline.oval, size))
-    return np.asarray(above + (cv2.resize(hanging, (size, size)) - above) * full_below)
+    full = full_below.shape
+    hanging = _hanging(smoothstep(parts[HAIR] * view.person, 0.3, 0.8), view.v > 0.3 * chin)
+    hanging *= 1 - smoothstep(view.v, chin, 1.25 * chin)
+    above = cv2.resize(1 - smoothstep(parts[TORSO], 0.2, 0.8), full)
+    above = np.maximum(above, fill_polygon(full_outline.oval, full[0]))
+    return np.asarray(above + (cv2.resize(hanging, full) - above) * full_below)
 
 
 def _hanging(hair: FloatArray, low: NDArray[np.bool_]) -> FloatArray:
@@ -246,19 +249,27 @@ def _hanging(hair: FloatArray, low: NDArray[np.bool_]) -> FloatArray:
 
     A dark collar beside the jaw may look like hair but has no hair over it.
     """
-    kept = hair.copy()
-    for y in range(1, len(hair)):
-        if low[y].any():
-            over = cv2.dilate(kept[y - 1 : y], np.ones((1, 3), np.uint8))[0]
-            kept[y] = np.where(low[y], np.minimum(hair[y], over), hair[y])
-    return kept
+    half = (WORK_SIZE // 2, WORK_SIZE // 2)
+    kept = cv2.resize(hair, half, interpolation=cv2.INTER_AREA)
+    free = ~low[::2, ::2]
+    for y in range(int(np.argmin(free.all(1))) or 1, len(kept)):
+        above = kept[y - 1]
+        over = above.copy()
+        np.maximum(over[1:], above[:-1], out=over[1:])
+        np.maximum(over[:-1], above[1:], out=over[:-1])
+        over[free[y]] = 1
+        np.minimum(kept[y], over, out=kept[y])
+    return np.asarray(np.minimum(hair, cv2.resize(kept, (WORK_SIZE, WORK_SIZE))))
 
 
 def _labels(parts: FloatArray, alpha: FloatArray, full_below: FloatArray) -> NDArray[np.uint8]:
     """Most likely part of each pixel, [S, S] values of :class:`PartLabel`."""
-    size = alpha.shape[0]
-    labels = cv2.resize(parts, (size, size)).argmax(-1).astype(np.uint8) + np.uint8(1)
+    planes = [cv2.resize((255 * part).astype(np.uint8), alpha.shape) for part in parts]
+    best, labels = planes[0], np.full(alpha.shape, 1, np.uint8)
+    for label, plane in enumerate(planes[1:], 2):  # argmax, much faster than numpy's over planes
+        labels = np.where(plane > best, np.uint8(label), labels)
+        best = np.maximum(best, plane)
     skin = (labels == PartLabel.FACE) | (labels == PartLabel.NECK)
-    labels[skin] = np.where(full_below[skin] > 0.5, PartLabel.NECK, PartLabel.FACE)
-    labels[alpha < 0.5] = PartLabel.BACKGROUND
-    return labels
+    side = np.where(full_below > 0.5, np.uint8(PartLabel.NECK), np.uint8(PartLabel.FACE))
+    labels = np.where(skin, side, labels)
+    return np.where(alpha < 0.5, np.uint8(PartLabel.BACKGROUND), labels)

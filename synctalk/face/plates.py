@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synctalk.face.parsing_matte import fill_smoothly, smoothstep
+from synctalk.face.parsing_matte import fill_coarsely, fill_smoothly, smoothstep
 from synctalk.face.tracking import FloatArray, Image
 
 _LEAST_REACH = 4  # working px that clothes and hair go on behind the head
-_CLOTHES_SHARE = 0.1  # what is hidden behind the jaw is skin sooner than collar
+_CLOTHES_SHARE = 0.02  # what is hidden behind the jaw is skin sooner than collar
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,12 @@ def _masked_median(stack: NDArray[np.uint8], visible: NDArray[np.bool_]) -> NDAr
     hidden = np.where(visible[..., None], stack, np.uint8(255))
     hidden.sort(axis=0)
     middle = np.maximum(visible.sum(0) - 1, 0) // 2
-    return np.take_along_axis(hidden, middle[None, :, None], 0)[0]
+    return np.asarray(np.take_along_axis(hidden, middle[None, :, None], 0)[0], np.uint8)
+
+
+def _enlarged(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    full = cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(full > 0)
 
 
 def fit_background(frames: list[Image], visible: list[NDArray[np.bool_]]) -> Background:
@@ -59,9 +64,10 @@ def fit_background(frames: list[Image], visible: list[NDArray[np.bool_]]) -> Bac
 
     Args:
         frames: uint8 [S, S, 3] each, spread over the clip.
-        visible: bool [S, S] each, where the frame surely shows background.
+        visible: bool [s, s] each, where the frame surely shows background.
     """
     size = frames[0].shape[0]
+    visible = [_enlarged(mask, size) for mask in visible]
     image, spread = np.empty_like(frames[0]), np.empty((size, size), np.float32)
     count = np.sum(visible, axis=0)
     for y in range(size):  # row by row: memory stays small
@@ -79,16 +85,19 @@ def fit_background(frames: list[Image], visible: list[NDArray[np.bool_]]) -> Bac
     return Background(clean, seen_enough, trust.astype(np.float32))
 
 
-def background_now(small: FloatArray, background: FloatArray, visible: FloatArray) -> FloatArray:
+def background_now(small: Image, background: Background, visible: NDArray[np.bool_]) -> FloatArray:
     """How this frame's background differs from the clean one, continued behind the person.
 
     Args:
-        small: [s, s, 3] the frame. background: [s, s, 3]. visible: [s, s], 1 where it is seen.
+        small: uint8 [s, s, 3], the frame at working size.
+        visible: bool [s, s], where it surely shows background.
 
     Returns:
-        [s, s, 3] grey levels to add to ``background``.
+        float32 [s, s, 3], smooth, grey levels to add to the clean background.
     """
-    return fill_smoothly(small - background, visible)
+    clean = cv2.resize(background.image, small.shape[:2], interpolation=cv2.INTER_AREA)
+    difference = small.astype(np.float32) - clean
+    return fill_coarsely(difference, visible.astype(np.float32))
 
 
 def _hidden_body(body: FloatArray, erased: FloatArray, top: FloatArray) -> FloatArray:
@@ -109,10 +118,10 @@ def _hidden_body(body: FloatArray, erased: FloatArray, top: FloatArray) -> Float
 
 @dataclass(frozen=True)
 class PlateInputs:
-    """One frame's working maps for its plate, all float32.
+    """One frame's working maps for its plate.
 
     Args:
-        small: [s, s, 3] the frame at working size.
+        small: uint8 [s, s, 3], the frame at working size.
         offset: [s, s, 3] from :func:`background_now`.
         body: [s, s] coverage of neck and torso.
         matte: [S, S] head alpha at full size.
@@ -121,7 +130,7 @@ class PlateInputs:
         neck_top: [s] px, the height y up to which the neck goes on behind the face.
     """
 
-    small: FloatArray
+    small: Image
     offset: FloatArray
     body: FloatArray
     matte: FloatArray
@@ -137,28 +146,37 @@ def erase_mask(matte: FloatArray, margin: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.dilate(touched, kernel), np.uint8)
 
 
-def torso_plate(frame: Image, background: Background, inputs: PlateInputs, margin: int) -> Image:
-    """``frame`` with the head taken out, uint8 [S, S, 3]."""
-    size, small_size = frame.shape[0], inputs.small.shape[0]
-    erased = erase_mask(inputs.matte, margin)
-    small_erased = cv2.resize(
-        erased.astype(np.float32), (small_size, small_size), interpolation=cv2.INTER_AREA
-    )
-    source = inputs.body * (cv2.dilate(small_erased, np.ones((3, 3), np.uint8)) < 0.01)
-    columns = np.arange(small_size, dtype=np.float32)
+def _body_layer(inputs: PlateInputs, erased: FloatArray) -> NDArray[np.uint8]:
+    """Neck and clothes, continued behind the head: uint8 [s, s, 4], colour and coverage."""
+    size = len(erased)
+    columns = np.arange(size, dtype=np.float32)
     left, right = inputs.neck_span
     near = smoothstep(columns, left - 4, left) * (1 - smoothstep(columns, right, right + 4))
-    top = small_size + near * (inputs.neck_top - small_size)
-    body = _hidden_body(inputs.body, small_erased, top.astype(np.float32))
-    body = np.where(small_erased > 0.5, cv2.blur(body, (3, 3)), body)
-    weight = (source > 0.9) * (_CLOTHES_SHARE + (1 - _CLOTHES_SHARE) * inputs.neck)
-    colour = fill_smoothly(inputs.small, weight.astype(np.float32))
+    body = _hidden_body(inputs.body, erased, size + near * (inputs.neck_top - size))
+    body = np.where(erased > 0.5, cv2.blur(body, (3, 3)), body)
+    source = (inputs.body > 0.9) & (cv2.dilate(erased, np.ones((3, 3), np.uint8)) < 0.01)
+    weight = source * (_CLOTHES_SHARE + (1 - _CLOTHES_SHARE) * inputs.neck)
+    colour = fill_smoothly(inputs.small.astype(np.float32), weight.astype(np.float32))
+    layer = np.dstack([colour, body * 255])
+    return np.asarray(np.round(layer).clip(0, 255), np.uint8)
 
-    def full(x: FloatArray) -> FloatArray:
-        return np.asarray(cv2.resize(x, (size, size), interpolation=cv2.INTER_LINEAR))
 
-    behind = background.image + full(inputs.offset)
-    fill = behind + (full(colour) - behind) * full(body)[..., None]
-    weight = cv2.blur(erased.astype(np.float32), (3, 3)) * erased
-    plate = frame + (fill - frame) * weight[..., None]
-    return np.asarray(np.round(plate).clip(0, 255), np.uint8)
+def torso_plate(frame: Image, background: Background, inputs: PlateInputs, margin: int) -> Image:
+    """``frame`` with the head taken out, uint8 [S, S, 3]."""
+    plate = frame.copy()
+    erased = erase_mask(inputs.matte, margin)
+    x, y, w, h = cv2.boundingRect(erased)
+    if not w:
+        return plate
+    full, small = erased.shape, inputs.small.shape[:2]
+    small_erased = cv2.resize(erased * np.float32(1), small, interpolation=cv2.INTER_AREA)
+    box = (slice(y, y + h), slice(x, x + w))
+    body = cv2.resize(_body_layer(inputs, small_erased), full)[box]
+    offset = cv2.resize(np.round(inputs.offset).astype(np.int16), full)[box]
+    behind = (background.image[box] + offset).astype(np.float32)
+    inside = erased[box].astype(np.float32)
+    weight = (cv2.blur(inside, (3, 3)) * inside)[..., None]
+    fill = behind + (body[..., :3] - behind) * (body[..., 3:] * np.float32(1 / 255))
+    blended = plate[box] + (fill - plate[box]) * weight
+    plate[box] = np.round(blended).clip(0, 255).astype(np.uint8)
+    return plate
