@@ -9,6 +9,7 @@ frames' figures.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -81,18 +82,52 @@ def ms_ssim(image: Image, reference: Image) -> float:
     Raises:
         InputError: different shapes, or too small for five scales.
     """
+    return similarities(image, reference, None).ms_ssim
+
+
+@dataclass(frozen=True)
+class Similarities:
+    """Three figures from one computation.
+
+    Args:
+        ssim: of the whole image.
+        ssim_masked: of the windows centred in the mask; NaN where there is none.
+        ms_ssim: of the whole image.
+    """
+
+    ssim: float
+    ssim_masked: float
+    ms_ssim: float
+
+
+def similarities(image: Image, reference: Image, mask: Mask | None) -> Similarities:
+    """``ssim`` with and without ``mask``, and ``ms_ssim``, in half the time of three calls."""
     _check_pair(image, reference)
     _check_side(image, MS_MIN_SIDE)
     x, y = image.astype(np.float32), reference.astype(np.float32)
-    product = np.ones(x.shape[2])
-    for scale, weight in enumerate(MS_WEIGHTS):
+    values, contrast = _ssim_maps(x, y)
+    inside = values if mask is None else values[_valid(mask)]
+    return Similarities(
+        ssim=float(values.mean(dtype=np.float64)),
+        ssim_masked=float(inside.mean(dtype=np.float64)) if inside.size else math.nan,
+        ms_ssim=_multiscale(x, y, contrast),
+    )
+
+
+def _multiscale(x: FloatArray, y: FloatArray, contrast: FloatArray) -> float:
+    """MS-SSIM of float images whose contrast map at full size is known."""
+    product = _channel_means(contrast) ** MS_WEIGHTS[0]
+    for weight in MS_WEIGHTS[1:]:
+        x, y = _halve(x), _halve(y)
         values, contrast = _ssim_maps(x, y)
-        last = scale == len(MS_WEIGHTS) - 1
-        mean = (values if last else contrast).mean(axis=(0, 1), dtype=np.float64)
-        product *= np.maximum(mean, 0) ** weight
-        if not last:
-            x, y = _halve(x), _halve(y)
+        coarsest = weight == MS_WEIGHTS[-1]
+        product *= _channel_means(values if coarsest else contrast) ** weight
     return float(product.mean())
+
+
+def _channel_means(values: FloatArray) -> NDArray[np.float64]:
+    """Mean of each channel, never negative: a power of it follows."""
+    return np.asarray(np.maximum(values.mean(axis=(0, 1), dtype=np.float64), 0))
 
 
 def _ssim_maps(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

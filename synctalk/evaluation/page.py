@@ -10,7 +10,14 @@ import numpy as np
 
 from synctalk.evaluation.contact import jpeg
 from synctalk.evaluation.paper import DEFINITIONS, NOT_MEASURED, PAPER_ROWS, PLAIN, PORTRAIT
-from synctalk.evaluation.result import Drive, EvaluationResult, FrameScores, Series, mean
+from synctalk.evaluation.result import (
+    Drive,
+    EvaluationResult,
+    FrameScores,
+    Series,
+    correlation,
+    mean,
+)
 from synctalk.evaluation.style import STYLE
 from synctalk.evaluation.svg import Level, Line, plot
 
@@ -24,7 +31,7 @@ def page(result: EvaluationResult, contact_sheet: str, worst_frames: str) -> str
         _section("Ten frames", _picture(contact_sheet, "Ten frames spread over the held-out part")),
         _section("PSNR per frame, worst frames first", _worst(result, worst_frames)),
         _section("Beside the paper", _paper_table(result)),
-        _section("By region", _region_table(result)),
+        _section("By region, and the mouth", _region_table(result)),
         _section("Head pose and mouth", _motion(result)),
         _section("Training", _training(result)),
         _section("Timings", _timings(result)),
@@ -155,22 +162,21 @@ def _paper_table(result: EvaluationResult) -> str:
 
 
 def _region_table(result: EvaluationResult) -> str:
-    header = ("", "PSNR", "PSNR head", "PSNR mouth", "SSIM", "SSIM mouth", "MS-SSIM")
+    header = ("", "PSNR", "PSNR head", "PSNR mouth", "SSIM", "SSIM mouth", "MS-SSIM", "LMD",
+              "lip gap r")  # fmt: skip
 
-    def row(name: str, s: FrameScores) -> tuple[str, ...]:
+    def row(name: str, s: FrameScores, *mouth: str) -> tuple[str, ...]:
         decibels = (_mean(v, 2) for v in (s.psnr, s.psnr_head, s.psnr_mouth))
         shares = (_mean(v, 4) for v in (s.ssim, s.ssim_mouth, s.ms_ssim))
-        return (name, *decibels, *shares)
+        return (name, *decibels, *shares, *mouth)
 
-    return _table(
-        header,
-        [
-            row("lips from audio", result.audio.plain),
-            row("lips from audio, portrait", result.audio.portrait),
-            row("lips from tracked landmarks", result.tracked.plain),
-            row("lips from tracked landmarks, portrait", result.tracked.portrait),
-        ],
-    )
+    rows = []
+    for drive, name in ((result.audio, "audio"), (result.tracked, "tracked landmarks")):
+        r = correlation(drive.lip_gap, result.source_lip_gap)
+        mouth = (_mean(drive.lmd, 3), f"{r:.3f}" if np.isfinite(r) else "–")
+        rows.append(row(f"lips from {name}", drive.plain, *mouth))
+        rows.append(row(f"lips from {name}, portrait", drive.portrait, "", ""))
+    return _table(header, rows)
 
 
 def _motion(result: EvaluationResult) -> str:

@@ -57,6 +57,8 @@ DEFINITIONS = {
     "and source frame, each frame's mouth centroid removed, in px of a 512×512 crop. Both frames "
     "are tracked by the same mesh tracker. The paper does not say how it aligns nor which tracker "
     "it uses, so its LMD is only roughly comparable. Lower is better.",
+    "Lip gap r": "Correlation over time of the inner lips' distance (iBUG points 62 and 66) "
+    "between rendered and source frames, both tracked: 1 when the mouth opens and closes alike.",
     "Portrait blending": "The rendered face is blended into the source frame with a soft mask; "
     "outside the mask the picture is the source's own, which raises every full-frame figure by "
     "construction (the paper's “portrait” rows have the same property). Without blending, the "

@@ -13,7 +13,15 @@ import numpy as np
 from synctalk.evaluation.contact import contact_sheet, difference, save_image
 from synctalk.evaluation.page import page
 from synctalk.evaluation.paper import NOT_MEASURED
-from synctalk.evaluation.result import Drive, EvaluationResult, Example, Image, mean
+from synctalk.evaluation.result import (
+    Drive,
+    EvaluationResult,
+    Example,
+    Image,
+    Series,
+    correlation,
+    mean,
+)
 
 REPORT_VERSION = 1
 INDEX = "index.html"
@@ -44,8 +52,8 @@ def figures(result: EvaluationResult) -> dict[str, Any]:
         "report_version": REPORT_VERSION,
         "subject": result.subject,
         "preset": result.preset,
-        **drive_figures(result.tracked),
-        "audio_driven": drive_figures(result.audio),
+        **drive_figures(result.tracked, result.source_lip_gap),
+        "audio_driven": drive_figures(result.audio, result.source_lip_gap),
         "timings": {
             "preprocess_s": _rounded(result.timings.preprocess_s),
             "train_s": _rounded(result.timings.train_s),
@@ -57,15 +65,20 @@ def figures(result: EvaluationResult) -> dict[str, Any]:
     }
 
 
-def drive_figures(drive: Drive) -> dict[str, float | int | None]:
-    """``psnr``, ``psnr_head``, ``psnr_mouth``, ``ssim``, ``ssim_mouth``, ``ms_ssim``; ``lmd``.
+def drive_figures(drive: Drive, source_lip_gap: Series) -> dict[str, float | int | None]:
+    """``psnr``, ``psnr_head``, ``psnr_mouth``, ``ssim``, ``ssim_mouth``, ``ms_ssim``, ``lmd``, …
 
     The image metrics once more with ``_portrait`` behind their names.
     """
     plain = {name: _number(value) for name, value in drive.plain.means().items()}
     portrait = {f"{name}_portrait": _number(v) for name, v in drive.portrait.means().items()}
     faces = int(np.isfinite(drive.lmd).sum())
-    return {**plain, "lmd": _number(mean(drive.lmd)), "lmd_frames": faces, **portrait}
+    mouth = {
+        "lmd": _number(mean(drive.lmd)),
+        "lmd_frames": faces,
+        "lip_gap_correlation": _number(correlation(drive.lip_gap, source_lip_gap)),
+    }
+    return {**plain, **mouth, **portrait}
 
 
 def _protocol(result: EvaluationResult) -> dict[str, Any]:

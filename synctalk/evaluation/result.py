@@ -133,3 +133,11 @@ def mean(values: Series) -> float:
     """Mean of the values that are there; NaN where there is none."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
+
+
+def correlation(a: Series, b: Series) -> float:
+    """Pearson correlation over the frames that both have; NaN for fewer than two or a constant."""
+    known = np.isfinite(a) & np.isfinite(b)
+    if known.sum() < 2 or np.ptp(a[known]) == 0 or np.ptp(b[known]) == 0:
+        return float("nan")
+    return float(np.corrcoef(a[known], b[known])[0, 1])

@@ -65,7 +65,7 @@ def evaluate(
     final = Path(out)
     _check_target(final)
     person, data = Avatar.load(avatar, device), SubjectDataset.open(dataset)
-    tracker = make_tracker("mesh")
+    tracker = make_tracker("mesh", device)
     partial = final.with_name(final.name + ".writing")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synctalk.evaluation.metrics import ms_ssim, psnr, ssim
+from synctalk.evaluation.metrics import psnr, similarities
 from synctalk.evaluation.result import Example, FrameScores, Image
 
 Mask = NDArray[np.bool_]
@@ -29,14 +29,15 @@ class Scores:
     def add(self, image: Image, reference: Image, head: Mask, mouth: Mask) -> None:
         """Compare ``image`` with ``reference``, uint8 [H,W,3], in masks [H,W]."""
         self.psnr.append(psnr(image, reference))
+        structure = similarities(image, reference, mouth)
         self._rows.append(
             (
                 self.psnr[-1],
                 psnr(image, reference, head) if head.any() else np.nan,
                 psnr(image, reference, mouth) if mouth.any() else np.nan,
-                ssim(image, reference),
-                ssim(image, reference, mouth) if mouth.any() else np.nan,
-                ms_ssim(image, reference),
+                structure.ssim,
+                structure.ssim_masked,
+                structure.ms_ssim,
             )
         )
 

@@ -9,7 +9,14 @@ from pytorch_msssim import ssim as reference_ssim
 from skimage.metrics import peak_signal_noise_ratio
 
 from synctalk.errors import InputError
-from synctalk.evaluation.metrics import PSNR_CAP_DB, Image, ms_ssim, psnr, ssim
+from synctalk.evaluation.metrics import (
+    PSNR_CAP_DB,
+    Image,
+    ms_ssim,
+    psnr,
+    similarities,
+    ssim,
+)
 
 
 def picture(height: int, width: int, seed: int = 0) -> Image:
@@ -86,6 +93,18 @@ def test_a_mask_counts_only_its_own_pixels() -> None:
     untouched[:, 26:] = False  # windows reach five pixels beyond their centre
     assert ssim(spoilt, image, untouched) == pytest.approx(1, abs=1e-5)
     assert ssim(spoilt, image, ~left) < 0.2
+
+
+def test_similarities_are_the_three_metrics_in_one() -> None:
+    image = picture(192, 200)
+    other = degraded(image, 9, 1.0)
+    mask = np.zeros((192, 200), bool)
+    mask[50:90, 60:120] = True
+    found = similarities(other, image, mask)
+    assert found.ssim == pytest.approx(ssim(other, image), abs=1e-12)
+    assert found.ssim_masked == pytest.approx(ssim(other, image, mask), abs=1e-12)
+    assert found.ms_ssim == pytest.approx(ms_ssim(other, image), abs=1e-12)
+    assert np.isnan(similarities(other, image, np.zeros_like(mask)).ssim_masked)
 
 
 @pytest.mark.parametrize(

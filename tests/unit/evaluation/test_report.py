@@ -18,7 +18,7 @@ from synctalk.evaluation import contact_sheet, evaluate
 from synctalk.evaluation.page import page, verdict
 from synctalk.evaluation.protocol import measure_reconstruction
 from synctalk.evaluation.report import figures, write_report
-from synctalk.evaluation.result import Drive, EvaluationResult, FrameScores, mean
+from synctalk.evaluation.result import Drive, EvaluationResult, FrameScores, correlation, mean
 
 from .conftest import NoisyAvatar, OneByOne
 
@@ -86,6 +86,7 @@ def test_report_json_has_the_promised_keys(result: EvaluationResult, folder: Pat
             assert f"{name}_portrait" in drive
         assert drive["lmd"] is None  # this tracker finds no face, and null says so
         assert drive["lmd_frames"] == 0
+        assert drive["lip_gap_correlation"] is None
     assert report["psnr"] == pytest.approx(mean(result.tracked.plain.psnr), abs=1e-4)
     assert report["audio_driven"]["psnr"] == pytest.approx(mean(result.audio.plain.psnr), abs=1e-4)
     assert report["timings"]["train_s"] == {"canonical": 20.0, "joint": 70.0}
@@ -100,6 +101,14 @@ def test_pictures_have_a_row_for_each_thing_shown(result: EvaluationResult, fold
     assert sheet.shape[1] > 10 * 192
     assert sheet.shape[0] > 5 * 192
     assert worst.shape[1] > 6 * 192
+
+
+def test_correlation_counts_frames_that_both_have() -> None:
+    a = np.array([1.0, 2, 3, np.nan, 5])
+    assert correlation(a, -2 * a) == pytest.approx(-1)
+    assert correlation(a, np.array([1.0, 2, 3, 90, np.nan])) == pytest.approx(1)
+    assert np.isnan(correlation(a, np.ones(5)))
+    assert np.isnan(correlation(a[:1], a[:1]))
 
 
 def with_psnr(result: EvaluationResult, audio_db: float) -> EvaluationResult:
@@ -143,7 +152,7 @@ def loaded(
 ) -> SubjectDataset:
     """``evaluate`` with the noisy avatar in place of a trained one."""
     monkeypatch.setattr(avatar_module.Avatar, "load", lambda path, device: avatar)
-    monkeypatch.setattr(face, "make_tracker", lambda name: OneByOne())
+    monkeypatch.setattr(face, "make_tracker", lambda name, device: OneByOne())
     return subject
 
 
