@@ -22,7 +22,7 @@ from synctalk.face.detection import Detection, FaceDetector
 from synctalk.face.ibug import landmarks68_of_mesh
 from synctalk.face.landmarking import FaceMesh, Landmarker, RefinedLandmarker
 from synctalk.face.networks import Roi
-from synctalk.face.tracking import FaceTrack, FloatArray, Image
+from synctalk.face.tracking import FaceTrack, FloatArray, Image, check_size
 from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 
 ROI_SCALE = 1.5  # MediaPipe's square, times the landmarks' extent
@@ -102,7 +102,7 @@ class MeshFaceTracker:
         n_faces = 0
         for index, frame in enumerate(frames):
             image = np.ascontiguousarray(frame)
-            _check_size(image, index, size)
+            check_size(image, index, size)
             if index in cuts:
                 previous = None
             found = self._locator(image, roi_of_mesh(previous)) if (previous is not None) else None
@@ -133,19 +133,6 @@ class MeshFaceTracker:
         looks = [landmarker(image, roi_of_mesh(start, scale)) for scale in REFINE_SCALES]
         points = np.stack([look.points for look in looks]).mean(axis=0)
         return FaceMesh(points.astype(np.float32), min(look.score for look in looks))
-
-
-def _check_size(image: Image, index: int, size: list[tuple[int, int]]) -> None:
-    """Keep the first frame's size; every other frame must have it."""
-    own = (image.shape[1], image.shape[0])
-    if not size:
-        size.append(own)
-    if own != size[0]:
-        raise FootageError(
-            f"Frame {index} is {own[0]}x{own[1]} but the clip began as {size[0][0]}x{size[0][1]}.",
-            reason="FRAME_SIZE_CHANGED",
-            remedy="Re-encode the clip at one resolution.",
-        )
 
 
 def _assemble(meshes: list[FaceMesh], counts: list[int], size: list[tuple[int, int]]) -> FaceTrack:

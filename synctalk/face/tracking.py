@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from synctalk.errors import FootageError
 from synctalk.progress import ProgressCallback, ignore_progress
 
 FloatArray = NDArray[np.float32]
@@ -71,3 +72,16 @@ class FaceTracker(Protocol):
             FootageError: frames of different sizes, or no frame at all.
         """
         ...
+
+
+def check_size(image: Image, index: int, size: list[tuple[int, int]]) -> None:
+    """Keep the first frame's size; every other frame must have it."""
+    own = (image.shape[1], image.shape[0])
+    if not size:
+        size.append(own)
+    if own != size[0]:
+        raise FootageError(
+            f"Frame {index} is {own[0]}x{own[1]} but the clip began as {size[0][0]}x{size[0][1]}.",
+            reason="FRAME_SIZE_CHANGED",
+            remedy="Re-encode the clip at one resolution.",
+        )
