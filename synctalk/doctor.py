@@ -6,6 +6,7 @@ stand inside the checks.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -115,9 +116,7 @@ def _gsplat() -> Finding:
 
 
 def _kernel() -> Finding:
-    from synctalk.render import kernel_variant
-
-    variant = kernel_variant()
+    variant = str(importlib.import_module("synctalk.render._kernel").variant())
     fast = variant != "baseline"
     remedy = "" if fast else "This processor has no AVX2: rendering works, several times slower."
     return Finding("native kernel", True, f"{variant} variant", remedy)

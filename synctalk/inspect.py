@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -143,15 +142,13 @@ def _describe_dataset(path: Path) -> Description:
 
 
 def _quality_facts(path: Path) -> list[Fact]:
-    """The footage report's verdicts that are not simply fine."""
-    report = json.loads(path.read_text())
-    checks = report.get("checks", [])
+    """The footage report's verdicts that are not simply good."""
+    from synctalk.quality import QualityReport
+
+    report = QualityReport.from_json(path.read_text())
     return [
-        Fact(
-            f"quality_{check['name']}", check["verdict"], f"{check['verdict']}: {check['message']}"
-        )
-        for check in checks
-        if check["verdict"] != "ok"
+        Fact(f"quality_{v.name}", v.level, f"{v.message} {v.remedy}".strip())
+        for v in report.warnings
     ]
 
 

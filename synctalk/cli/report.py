@@ -24,8 +24,12 @@ HEADLINES = ("psnr", "psnr_head", "psnr_mouth", "ms_ssim", "lmd")
 
 def dataset(made: SubjectDataset) -> Outcome:
     """What ``preprocess`` made."""
+    from synctalk.dataset import QUALITY, QUALITY_PICTURE
+    from synctalk.quality import QualityReport
+
     facts = made.manifest
     length = facts.n_frames / facts.fps
+    warnings = QualityReport.from_json((made.path / QUALITY).read_text()).warnings
     result = {
         "path": str(made.path),
         "n_frames": facts.n_frames,
@@ -33,11 +37,13 @@ def dataset(made: SubjectDataset) -> Outcome:
         "cuts": list(facts.cuts),
         "tracker": facts.tracker,
         "timings_s": dict(facts.timings_s),
+        "warnings": [dataclasses.asdict(warning) for warning in warnings],
     }
     words = [
         f"[bold green]Dataset[/] {_name(made.path)}: {facts.n_frames} frames, {length:.1f} s, "
         f"{len(facts.cuts)} cuts, tracked by {facts.tracker}, in {_total(facts.timings_s):.1f} s",
-        f"Footage report: {_name(made.path / 'quality.png')}",
+        f"Footage report: {_name(made.path / QUALITY_PICTURE)}",
+        *(f"[yellow]– {escape(w.message)}[/] {escape(w.remedy)}" for w in warnings),
     ]
     return Outcome(result, "\n".join(words))
 
