@@ -240,8 +240,12 @@ def _definitions() -> str:
 
 
 def _not_measured() -> str:
-    rows = [(name.upper().replace("_", "-"), why) for name, why in NOT_MEASURED.items()]
-    return _table(("metric of the paper", "why it is absent"), rows)
+    items = "".join(
+        f"<li><b>{escape(name.upper().replace('_', '-'))}</b>: {escape(why)}</li>"
+        for name, why in NOT_MEASURED.items()
+    )
+    note = "Metrics of the paper that are absent here; nothing stands in for them."
+    return f"<p>{note}</p><ul>{items}</ul>"
 
 
 def _table(

@@ -116,7 +116,7 @@ class NoisyAvatar:
             source_height=SIDE,
             n_frames=N,
             cuts=(),
-            window=(0, 0, SIDE, SIDE),
+            window=(SIDE, SIDE),
             settings={"preset": "demo"},
             metrics={},
             training_curve=(CurvePoint(1.0, 10, 28.0), CurvePoint(60.0, 900, 34.5)),
