@@ -9,6 +9,7 @@ perturbations that turn about the head's origin: ``R <- exp(w) R``, ``t <- t + v
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +121,7 @@ def pose_jacobian(X: Float, t: Float, focal_px: float) -> Float:
 def shot_slices(n_frames: int, cuts: tuple[int, ...]) -> list[slice]:
     """The shots of a clip; ``cuts`` are the indices of frames that begin a new shot."""
     edges = [0, *sorted(c for c in set(cuts) if 0 < c < n_frames), n_frames]
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def jitter(poses: Poses, shots: list[slice]) -> tuple[float, float]:

@@ -12,7 +12,8 @@ class StepReport:
     Args:
         step: ``"motion"``, ``"bundle"``, ``"photometric"`` or ``"smooth"``.
         landmark_px: weighted rms reprojection error of the landmarks.
-        points_px: median reprojection error of the tracked points, or None before there are any.
+        points_px: median reprojection error of the tracked points before and after the step, or
+            None where it does not use them.
         photometric: mean robust residual of the appearance before and after the step, grey levels
             of the key frames, or None.
         jitter_deg: mean |second difference| of rotation within shots, degrees.
@@ -21,7 +22,7 @@ class StepReport:
 
     step: str
     landmark_px: float
-    points_px: float | None
+    points_px: tuple[float, float] | None
     photometric: tuple[float, float] | None
     jitter_deg: float
     jitter_mm: float

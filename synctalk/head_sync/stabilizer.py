@@ -1,8 +1,9 @@
 """Head-Sync Stabilizer: a steady head pose for every frame (SyncTalk++ §III-C, METHOD rows 4-7).
 
-Landmarks give focal length, identity and first poses (:mod:`.motion`); the pixels of all frames
-then give the final ones (:mod:`.photometric`); a temporal prior that never reaches across a cut
-takes out what noise is left.
+Landmarks give focal length, identity and first poses (:mod:`.motion`). Points tracked by optical
+flow (:mod:`.points`) steady them in a bundle adjustment (:mod:`.bundle`). The pixels of all frames
+then give the final poses (:mod:`.photometric`), and a temporal prior that never reaches across a
+cut takes out what noise is left.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from synctalk.errors import FootageError
 from synctalk.face import FaceTrack, load_canonical_face
+from synctalk.head_sync.bundle import BundleConfig, adjust
 from synctalk.head_sync.geometry import Float, Poses, jitter, project, shot_slices
 from synctalk.head_sync.landmarks import landmarks_of, subject_vertices
 from synctalk.head_sync.motion import (
@@ -33,6 +35,7 @@ from synctalk.head_sync.photometric import (
     grey_of,
     keyframe_indices,
 )
+from synctalk.head_sync.points import PointGroup, PointsConfig, PointTracker
 from synctalk.head_sync.pyramid import Grey
 from synctalk.head_sync.report import HeadSyncReport, StepReport
 from synctalk.head_sync.surface import FaceModel, head_surface
@@ -49,6 +52,8 @@ class HeadSyncConfig:
 
     Args:
         motion: focal length, identity, first poses.
+        points: optical flow of head points.
+        bundle: bundle adjustment of those points.
         photometric: appearance, depth, final poses.
         acceleration_deg: expected second difference of rotation, degrees a frame squared.
         acceleration_mm: expected second difference of translation, mm a frame squared.
@@ -58,6 +63,8 @@ class HeadSyncConfig:
     """
 
     motion: MotionConfig = field(default_factory=MotionConfig)
+    points: PointsConfig = field(default_factory=PointsConfig)
+    bundle: BundleConfig = field(default_factory=BundleConfig)
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
     acceleration_deg: float = 0.1
     acceleration_mm: float = 0.3
@@ -166,11 +173,13 @@ class _Stabilizer:
         state = _State(poses, self._landmark_information(poses, motion))
         vertices = subject_vertices(motion.shape, self._landmarks, self._model)
         self._record(state, "motion", motion)
+        index = keyframe_indices(self._valid, self._config.photometric.keyframes)
+        greys = self._watch(state, motion, vertices, index)
         rejected: tuple[int, ...] = ()
         if self._config.photometric.enabled:
-            vertices, rejected = self._photometric(state, motion, vertices)
-        self._smooth(state)
-        self._record(state, "smooth", motion)
+            vertices, rejected = self._photometric(state, motion, vertices, index, greys)
+            self._smooth(state)
+            self._record(state, "smooth", motion)
         lost = tuple(int(i) for i in np.flatnonzero(~self._valid))
         report = HeadSyncReport(tuple(state.steps), float(motion.K[0, 0]), lost, rejected)
         return _head_track(state.poses, motion.K, vertices, self._valid, report)
@@ -183,17 +192,24 @@ class _Stabilizer:
 
     def _landmark_information(self, poses: Poses, motion: Motion) -> Float:
         """[T, 6, 6]; neighbouring landmarks err together, so a tenth of them count."""
-        H, _, _ = landmark_system(
+        return self._landmark_terms(poses, motion)[0]
+
+    def _landmark_terms(self, poses: Poses, motion: Motion) -> tuple[Float, Float]:
+        H, g, _ = landmark_system(
             self._landmarks, motion.shape, poses, motion.K, self._config.motion.huber_px
         )
-        return np.asarray(H * self._valid[:, None, None] / (10 * max(motion.rms_px, 0.1) ** 2))
+        scale = self._valid / (10 * max(motion.rms_px, 0.1) ** 2)
+        return H * scale[:, None, None], g * scale[:, None]
 
     def _photometric(
-        self, state: _State, motion: Motion, vertices: Float
+        self,
+        state: _State,
+        motion: Motion,
+        vertices: Float,
+        index: NDArray[np.intp],
+        greys: list[Grey],
     ) -> tuple[Float, tuple[int, ...]]:
         config = self._config.photometric
-        index = keyframe_indices(self._valid, config.keyframes)
-        greys = self._collect(index)
         camera = self._camera(state.poses.at(index), motion.K, vertices)
         surface = head_surface(vertices, self._model)
         model, refined = build_model(greys, state.poses.at(index), surface, camera, config)
@@ -212,22 +228,44 @@ class _Stabilizer:
         information = clip.information[good] / self._config.correlated_pixels
         state.information[good] = information
 
-    def _collect(self, index: NDArray[np.intp]) -> list[Grey]:
-        wanted = set(index.tolist())
-        greys = []
-        count = 0
+    def _watch(
+        self, state: _State, motion: Motion, vertices: Float, index: NDArray[np.intp]
+    ) -> list[Grey]:
+        """First pass over the frames: points are tracked and adjusted, key frames kept."""
+        surface = head_surface(vertices, self._model)
+        starts = {shot.start for shot in self._shots}
+        tracker = PointTracker(surface, state.poses, motion.K, starts, self._config.points)
+        wanted, greys, count = set(index.tolist()), [], 0
         for i, frame in enumerate(self._frames()):
+            grey = grey_of(frame)
+            if self._config.points.enabled and i < len(self._valid):
+                tracker.feed(i, grey, bool(self._valid[i]))
+            if i in wanted:
+                greys.append(grey)
             count += 1
             self._progress.advance()
-            if i in wanted:
-                greys.append(grey_of(frame))
         if count != len(self._valid):
             raise FootageError(
                 f"The clip has {count} frames but its face track has {len(self._valid)}.",
                 reason="FRAME_COUNT",
                 remedy="Track and stabilise the same frames.",
             )
+        if self._config.points.enabled:
+            self._adjust(state, motion, tracker.finish())
         return greys
+
+    def _adjust(self, state: _State, motion: Motion, groups: list[PointGroup]) -> None:
+        bundle = adjust(
+            groups,
+            state.poses,
+            lambda poses: self._landmark_terms(poses, motion),
+            motion.K,
+            self._shots,
+            self._config.precision,
+            self._config.bundle,
+        )
+        state.poses = bundle.poses
+        self._record(state, "bundle", motion, points=(bundle.before_px, bundle.after_px))
 
     def _camera(self, poses: Poses, K: Float, vertices: Float) -> Camera:
         uv = project(poses.transform(vertices), K)
@@ -256,14 +294,17 @@ class _Stabilizer:
         state: _State,
         name: str,
         motion: Motion,
-        residuals: tuple[float, float] | None = None,
+        photometric: tuple[float, float] | None = None,
+        points: tuple[float, float] | None = None,
     ) -> None:
         known = np.flatnonzero(self._valid)
         landmark_px = landmark_rms_px(
             self._landmarks.at(known), motion.shape, state.poses.at(known), motion.K
         )
         jitter_deg, jitter_mm = jitter(state.poses, self._shots)
-        state.steps.append(StepReport(name, landmark_px, None, residuals, jitter_deg, jitter_mm))
+        state.steps.append(
+            StepReport(name, landmark_px, points, photometric, jitter_deg, jitter_mm)
+        )
 
 
 def _head_track(

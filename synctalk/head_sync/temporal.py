@@ -47,12 +47,19 @@ def _banded_system(H: Float, band: Float, precision: Float) -> Float:
     return ab.reshape(18, 6 * n)
 
 
-def _regularised_step(poses: Poses, H: Float, g: Float, precision: Float) -> Float:
+def prior_terms(poses: Poses, precision: Float) -> tuple[Float, Float]:
+    """The prior alone on one shot: lower banded matrix [18, 6T] and right-hand side [T, 6]."""
     x, _ = pose_vectors(poses)
     band = _second_difference_band(len(poses))
-    rhs = g - _apply_band(band, x) * precision
-    ab = _banded_system(H + 1e-9 * np.eye(6), band, precision)
-    return np.asarray(scipy.linalg.solveh_banded(ab, rhs.ravel(), lower=True)).reshape(-1, 6)
+    none = np.zeros((len(poses), 6, 6))
+    return _banded_system(none, band, precision), -_apply_band(band, x) * precision
+
+
+def _regularised_step(poses: Poses, H: Float, g: Float, precision: Float) -> Float:
+    ab, rhs = prior_terms(poses, precision)
+    ab = ab + _banded_system(H + 1e-9 * np.eye(6), np.zeros((3, len(poses))), precision)
+    step = scipy.linalg.solveh_banded(ab, (g + rhs).ravel(), lower=True)
+    return np.asarray(step, np.float64).reshape(-1, 6)
 
 
 def regularised_step(
