@@ -19,7 +19,7 @@ from synctalk.media.normalise import normalise_here
 from synctalk.media.pcm import decode_pcm, sound_end, write_pcm
 from synctalk.media.probe import probe_here
 from synctalk.media.sandbox import Request
-from synctalk.media.source import open_source
+from synctalk.media.source import open_source, undecodable
 
 AUDIO_NAME = "audio.wav"
 
@@ -32,13 +32,17 @@ def main() -> None:
     try:
         _say({"result": _run(request)})
     except MediaError as error:
-        _say({"error": {"message": error.message, "reason": error.reason, "remedy": error.remedy}})
+        _say({"error": _as_json(error)})
     except (MemoryError, av.error.MemoryError):
         _say({"error": _too_much(request, "memory", "Give a smaller video (at most 4K).")})
-    except OSError as error:
-        if error.errno not in (errno.EFBIG, errno.ENOSPC):
+    except (OSError, av.FFmpegError) as error:
+        if getattr(error, "errno", None) in (errno.EFBIG, errno.ENOSPC):
+            remedy = "Make room, or give a shorter video."
+            _say({"error": _too_much(request, "disk space", remedy)})
+        elif isinstance(error, av.FFmpegError):
+            _say({"error": _as_json(undecodable(Path(request.src), "content", error))})
+        else:
             raise
-        _say({"error": _too_much(request, "disk space", "Make room, or give a shorter video.")})
 
 
 def limit_bytes(limits: MediaLimits, *, writes: bool) -> None:
@@ -79,6 +83,10 @@ def _run(request: Request) -> dict[str, Any]:
         return {"samples": n}
     result = normalise_here(request, info, lambda done, total: _say({"progress": [done, total]}))
     return asdict(result)
+
+
+def _as_json(error: MediaError) -> dict[str, str]:
+    return {"message": error.message, "reason": error.reason, "remedy": error.remedy}
 
 
 def _too_much(request: Request, what: str, remedy: str) -> dict[str, str]:
