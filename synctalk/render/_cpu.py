@@ -24,12 +24,17 @@ class Options:
     num_threads: int
 
 
-def contiguous(tensor: Tensor) -> Tensor:
-    """The tensor itself, or a contiguous copy that autograd knows of."""
-    return tensor.contiguous()
+def rasterize(tensors: tuple[Tensor | None, ...], options: Options) -> tuple[Tensor, ...]:
+    """rgb, alpha, means2d, depths, radii and the buffer for the 2D means' gradient.
+
+    ``tensors``: means, quats, scales, opacities, colors, viewmats, Ks, backgrounds (or None).
+    """
+    dense = (None if t is None else t.contiguous() for t in tensors)
+    outputs: tuple[Tensor, ...] = _Rasterize.apply(*dense, options)  # type: ignore[no-untyped-call]
+    return outputs
 
 
-class Rasterize(torch.autograd.Function):
+class _Rasterize(torch.autograd.Function):
     """Forward and backward of the kernel; arguments are checked by the caller."""
 
     @staticmethod

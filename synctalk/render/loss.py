@@ -42,7 +42,7 @@ def l1_dssim(
     _check(pred, target, weight)
     if pred.is_cuda:
         return l1_dssim_reference(pred, target, weight, lambda_dssim)
-    loss: Tensor = _L1Dssim.apply(
+    loss: Tensor = _L1Dssim.apply(  # type: ignore[no-untyped-call]
         pred.contiguous(),
         target.contiguous(),
         None if weight is None else weight.contiguous(),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from synctalk.errors import InputError
-from synctalk.render import _cpu
+from synctalk.render import _cpu, _cuda
 from synctalk.render.harmonics import sh_to_colors
 
 
@@ -91,8 +91,6 @@ def rasterize(
     if sh_degree is not None:
         colors = sh_to_colors(sh_degree, means, colors, viewmats)
     if means.is_cuda:
-        from synctalk.render import _cuda
-
         rgb, alpha, *rest = _cuda.rasterize(
             *per_gaussian, colors, viewmats, Ks, width, height, near_plane, far_plane,
             radius_clip, eps2d, backgrounds,
@@ -102,10 +100,8 @@ def rasterize(
             width, height, near_plane, far_plane, radius_clip, eps2d,
             num_threads or os.cpu_count() or 1,
         )  # fmt: skip
-        rgb, alpha, *rest = _cpu.Rasterize.apply(
-            *(_cpu.contiguous(t) for t in (*per_gaussian, colors, viewmats, Ks)),
-            None if backgrounds is None else _cpu.contiguous(backgrounds),
-            options,
+        rgb, alpha, *rest = _cpu.rasterize(
+            (*per_gaussian, colors, viewmats, Ks, backgrounds), options
         )
     return rgb, alpha, RasterizeMeta(*rest)
 
