@@ -81,7 +81,7 @@ def run(command: str, work: Work, *, as_json: bool, if_stopped: str) -> None:
     except SyncTalkError as error:
         _fail(command, error, as_json, errors)
     except Exception as error:  # a bug, or a machine in trouble
-        errors.print(traceback.format_exc(), highlight=False, markup=False)
+        errors.print(traceback.format_exc(), highlight=False, markup=False, soft_wrap=True)
         remedy = "This is not meant to happen: please report the lines above."
         named = SyncTalkError(f"{type(error).__name__}: {error}", reason="BUG", remedy=remedy)
         _fail(command, named, as_json, errors)

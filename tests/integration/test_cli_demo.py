@@ -1,0 +1,140 @@
+"""The whole path by the command line, as `make demo` walks it: real processes, the real samples."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from synctalk.media import VideoReader, probe, read_audio
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+SPEECH_FRAMES = 289  # 11.56 s at 25 fps
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "synctalk", *map(str, arguments)]
+
+
+def result_of(*arguments: str | Path) -> dict[str, Any]:
+    done = subprocess.run(
+        command(*arguments, "--json"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["ok"]
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+@dataclass(frozen=True)
+class Demo:
+    out: Path
+    result: dict[str, Any]
+    progress: str
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    out = tmp_path_factory.mktemp("demo") / "out"
+    done = subprocess.run(
+        command("demo", "--out", out, "--json"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return Demo(out, json.loads(done.stdout)["result"], done.stderr)
+
+
+def test_the_dub_is_as_long_as_the_speech_and_carries_it(demo: Demo) -> None:
+    info = probe(demo.out / "dubbed.mp4")
+    assert info.video is not None
+    assert (info.video.width, info.video.height, info.video.fps) == (512, 512, 25)
+    assert info.video.n_frames == SPEECH_FRAMES
+    spoken = read_audio(SAMPLES / "speech.wav", 16_000)
+    heard = read_audio(demo.out / "dubbed.mp4", 16_000)
+    n = min(len(spoken), len(heard))
+    assert abs(len(spoken) - len(heard)) < 1600
+    assert np.corrcoef(spoken[:n], heard[:n])[0, 1] > 0.95
+
+
+def test_the_dub_shows_the_subject_with_a_moving_mouth(demo: Demo) -> None:
+    dubbed = [f.astype(np.float32) for f in VideoReader(demo.out / "dubbed.mp4").iter_rgb(0, 100)]
+    source = next(VideoReader(demo.out / "avatar" / "source.mp4").iter_rgb(0, 1)).astype(np.float32)
+    psnr = 10 * np.log10(255**2 / np.mean((dubbed[0] - source) ** 2))
+    assert psnr > 25  # the same person in the same room
+    mouth = np.std([frame[300:400, 200:310].mean(-1) for frame in dubbed], axis=0)
+    corner = np.std([frame[:60, :60].mean(-1) for frame in dubbed], axis=0)
+    assert mouth.mean() > 3 * corner.mean()
+
+
+def test_the_report_has_the_promised_figures(demo: Demo) -> None:
+    page = (demo.out / "report" / "index.html").read_text()
+    figures = json.loads((demo.out / "report" / "report.json").read_text())
+    assert "<video" in page
+    assert figures["psnr"] > 30
+    assert figures["psnr_head"] > 26
+    assert 0.9 < figures["ms_ssim"] <= 1
+    assert figures["lmd"] < 4
+    assert figures["psnr_mouth"] > 20
+    assert set(figures["timings"]) >= {"preprocess_s", "train_s", "frame_ms"}
+    assert (demo.out / "report" / "contact_sheet.png").stat().st_size > 10_000
+
+
+def test_the_demo_says_how_long_each_stage_took(demo: Demo) -> None:
+    assert list(demo.result["timings_s"]) == ["preprocess", "train", "dub", "evaluate"]
+
+
+def test_progress_shows_stages_and_the_held_out_psnr(demo: Demo) -> None:
+    for words in ("track", "train", "dub", "it/s", "held-out PSNR"):
+        assert words in demo.progress
+
+
+def test_inspect_tells_dataset_and_avatar_apart(demo: Demo) -> None:
+    dataset = result_of("inspect", demo.out / "dataset")
+    assert dataset["kind"] == "dataset"
+    assert dataset["facts"]["n_frames"] == 646
+    assert dataset["facts"]["held_out_frames"] == 58
+    avatar = result_of("inspect", demo.out / "avatar")
+    assert avatar["kind"] == "avatar"
+    assert avatar["facts"]["preset"] == "demo"
+
+
+def test_ctrl_c_while_training_leaves_a_state_that_resume_finishes(
+    demo: Demo, tmp_path: Path
+) -> None:
+    arguments = ("train", demo.out / "dataset", "--out", tmp_path / "avatar", "--preset", "demo")
+    process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    shown = []
+    for line in process.stderr:
+        shown.append(line)
+        if "held-out PSNR" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    shown += list(process.stderr)
+    assert process.wait() == 130, "".join(shown)
+    assert "--resume" in "".join(shown)
+    assert "Traceback" not in "".join(shown)
+    assert not (tmp_path / "avatar").exists()
+
+    resumed = result_of(*arguments, "--resume")
+    unbroken = demo.result["avatar"]["metrics"]
+    assert resumed["metrics"] == pytest.approx(unbroken, rel=1e-4)
+
+
+def test_a_dub_of_what_is_not_sound_writes_nothing(demo: Demo, tmp_path: Path) -> None:
+    silence = tmp_path / "notes.wav"
+    silence.write_text("no sound")
+    done = subprocess.run(
+        command("dub", demo.out / "avatar", silence, "--out", tmp_path / "out.mp4"),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out.mp4").exists()
