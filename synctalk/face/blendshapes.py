@@ -6,7 +6,7 @@ them on the tracked mesh; with MediaPipe's ``face_landmarker.task`` its network 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
+from synctalk.errors import InputError
 from synctalk.face.tracking import FaceTrack, FloatArray
 
 ARKIT_NAMES = (
@@ -57,16 +58,37 @@ class BlendshapeCapturer(Protocol):
         ...
 
 
-def per_shot(
-    values: NDArray[np.float64],
-    cuts: Sequence[int],
-    smooth: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-) -> NDArray[np.float64]:
-    """Apply ``smooth`` to the rows of each shot on its own."""
-    inner = sorted({cut for cut in cuts if 0 < cut < len(values)})
-    bounds = [0, *inner, len(values)]
-    shots = [smooth(values[a:b]) for a, b in pairwise(bounds) if b > a]
-    return np.concatenate(shots) if shots else values
+def mesh_of(track: FaceTrack) -> FloatArray:
+    """[F, 478, 3] meshes of the frames that have a face; InputError for a 68-point track."""
+    if track.mesh is None:
+        raise InputError(
+            "The track has 68 landmarks but no mesh to measure blendshapes on.",
+            reason="TRACK_WITHOUT_MESH",
+            remedy="Track with the mesh tracker.",
+        )
+    return track.mesh[track.found]
+
+
+def finish(
+    scores: NDArray[np.float64], found: NDArray[np.bool_], cuts: Sequence[int]
+) -> FloatArray:
+    """Spread scores over all frames, filter each shot on its own, and clip.
+
+    Args:
+        scores: [F, 52] of the frames that have a face.
+        found: [T] which those are; the others are interpolated within their shot.
+        cuts: indices of frames that begin a new shot.
+
+    Returns:
+        [T, 52] in [0, 1]; 0 throughout a shot that has no face.
+    """
+    out = np.zeros((len(found), len(ARKIT_NAMES)))
+    out[found] = scores
+    bounds = [0, *sorted({cut for cut in cuts if 0 < cut < len(found)}), len(found)]
+    for begin, end in pairwise(bounds):
+        shot = slice(begin, end)
+        out[shot] = savitzky_golay(fill_gaps(out[shot], found[shot]))
+    return np.clip(out, 0, 1).astype(np.float32)
 
 
 def savitzky_golay(rows: NDArray[np.float64]) -> NDArray[np.float64]:
