@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn
 from rich.table import Column
 
 from synctalk.progress import ProgressEvent
@@ -69,6 +69,7 @@ class LiveDisplay:
     def show(self, event: ProgressEvent) -> None:
         """Update the row of the event's stage, adding it when it is new."""
         if event.stage not in self._tasks:
+            self._finish_open_stages()
             self._tasks[event.stage] = self._progress.add_task(
                 event.stage, total=None, count="", rate="", left="", note=""
             )
@@ -76,7 +77,7 @@ class LiveDisplay:
         metrics = metric_words(event)
         self._metrics[event.stage] = metrics or self._metrics.get(event.stage, "")
         note = "  ".join(filter(None, (self._metrics[event.stage], event.message)))
-        task = self._progress.tasks[self._progress.task_ids.index(task_id)]
+        task = self._task(task_id)
         done = event.total > 0 and event.done >= event.total
         self._progress.update(
             task_id,
@@ -87,6 +88,18 @@ class LiveDisplay:
             left=clock(task.elapsed or 0.0) if done else left_words(event),
             note=note,
         )
+
+    def _task(self, task_id: TaskID) -> Task:
+        return self._progress.tasks[self._progress.task_ids.index(task_id)]
+
+    def _finish_open_stages(self) -> None:
+        """A stage that never knew its length is done when another begins."""
+        for task_id in self._tasks.values():
+            task = self._task(task_id)
+            if task.total is None:
+                done = max(task.completed, 1)
+                elapsed = clock(task.elapsed or 0.0)
+                self._progress.update(task_id, total=done, completed=done, left=elapsed)
 
 
 class PlainDisplay:

@@ -44,6 +44,16 @@ def test_a_terminal_keeps_the_last_psnr_between_checks() -> None:
     assert "held-out PSNR 34.00 dB" in line
 
 
+def test_a_stage_of_unknown_length_is_ticked_off_when_another_begins() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=140, color_system=None)
+    with make_display(console) as display:
+        display.show(ProgressEvent("track", 646, 0, 80.0))
+        display.show(ProgressEvent("pose", 1, 10, 2.0, 4.5))
+    track = [line for line in stream.getvalue().splitlines() if "track" in line][-1]
+    assert "✓" in track
+
+
 def test_a_log_gets_whole_lines_without_control_codes() -> None:
     lines = shown_plain(
         ProgressEvent("track", 0, 646),
