@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from synctalk.head_sync.geometry import Float, Poses, exp_so3, project
+from synctalk.head_sync.geometry import Float, Poses, exp_so3
 from synctalk.head_sync.pyramid import Pyramid
 
 GAIN_STEP = 0.01  # one unit of the gain unknown: keeps the 8x8 system well scaled
@@ -43,6 +43,10 @@ class Appearance:
             self.intensity[:, :count],
             self.weights[:count],
         )
+
+    def seen_from(self, pose: FramePose) -> Appearance:
+        """The same with the weights of points that do not face the camera taken away."""
+        return replace(self, weights=self.weights * visibility(self.points, self.normals, pose))
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class System:
         residual: [N] grey levels, model minus image.
         weights: [N] robust weights.
         sigma: robust standard deviation of the residual, grey levels.
-        camera: [N, 3] camera points, mm.
+        camera: [3, N] camera points, mm.
         gradient: ([N], [N]) image gradient at the points, per frame pixel.
     """
 
@@ -100,34 +104,44 @@ class System:
         return np.asarray(schur / self.sigma**2)
 
 
-def visible(camera: Float, normals: Float, R: Float) -> Float:
-    """[N] in [0, 1]: how far points at camera [N, 3] face the camera."""
-    facing = -((normals @ R.T) * camera).sum(1) / np.linalg.norm(camera, axis=1)
+def visibility(points: Float, normals: Float, pose: FramePose) -> Float:
+    """[N] in [0, 1]: how far surface points [N, 3] face the camera."""
+    eye = -pose.R.T @ pose.t
+    towards = eye - points
+    distance = np.sqrt(np.einsum("nk,nk->n", towards, towards))
+    facing = np.einsum("nk,nk->n", normals, towards) / distance
     return np.asarray(np.clip((facing - GRAZING) / (FACING - GRAZING), 0, 1))
 
 
-def _columns(camera: Float, t: Float, focal: float, du: Float, dv: Float) -> Float:
-    f_z = focal / camera[:, 2]
-    a, b = du * f_z, dv * f_z
-    c = -(a * camera[:, 0] + b * camera[:, 1]) / camera[:, 2]
-    x, y, z = (camera - t).T
-    return np.stack([y * c - z * b, z * a - x * c, x * b - y * a, a, b, c])
+def _columns(J: Float, camera: Float, t: Float, focal: float, du: Float, dv: Float) -> None:
+    """Fill rows 0-5 of J [8, N] with d intensity / d (w, v)."""
+    a, b = (
+        np.multiply(du, focal / camera[2], out=J[3]),
+        np.multiply(dv, focal / camera[2], out=J[4]),
+    )
+    c = np.divide(-(a * camera[0] + b * camera[1]), camera[2], out=J[5])
+    x, y, z = camera - t[:, None]
+    J[0], J[1], J[2] = y * c - z * b, z * a - x * c, x * b - y * a
 
 
 def linearise(
     pyramid: Pyramid, level: int, appearance: Appearance, pose: FramePose, K: Float
 ) -> System:
-    """Residuals, Jacobian and robust weights of a frame at ``pose``."""
-    camera = appearance.points @ pose.R.T + pose.t
-    image, du, dv = pyramid.lookup(project(camera, K), level)
+    """Residuals, Jacobian and robust weights of a frame at ``pose``.
+
+    ``appearance`` is what this frame sees of the head: its weights include visibility.
+    """
+    camera = pose.R @ appearance.points.T + pose.t[:, None]
+    x, y = (K[0, 0] * camera[k] / camera[2] + K[k, 2] for k in range(2))
+    image, du, dv = pyramid.lookup(x, y, level)
     target = appearance.intensity[level]
     residual = pose.gain * target + pose.bias - image
-    weights = appearance.weights * visible(camera, appearance.normals, pose.R)
-    seen = np.abs(residual[weights > 0.05])
+    size = np.abs(residual)
+    seen = size[appearance.weights > 0.05]
     sigma = (1.4826 * float(np.median(seen)) if len(seen) else 0.0) + MIN_SIGMA
-    weights = weights * np.minimum(1, HUBER_SIGMAS * sigma / np.maximum(np.abs(residual), 1e-9))
+    weights = appearance.weights * np.minimum(1, HUBER_SIGMAS * sigma / np.maximum(size, 1e-9))
     J = np.empty((8, len(target)))
-    J[:6] = _columns(camera, pose.t, K[0, 0], du, dv)
+    _columns(J, camera, pose.t, K[0, 0], du, dv)
     J[6], J[7] = -GAIN_STEP * target, -1.0
     return System(J, residual, weights, sigma, camera, (du, dv))
 
@@ -162,18 +176,19 @@ def align(
         The pose, and the system at the finest level there.
     """
     count = len(appearance.points)
+    appearance = appearance.seen_from(pose)
     pose = fit_exposure(pyramid, schedule[0][0], appearance, pose, K)
     for level, iterations in schedule:
         part = appearance.head(max(count >> level, 600)) if level else appearance
         for _ in range(iterations):
-            pose = pose.moved(np.linalg.solve(*_solvable(linearise(pyramid, level, part, pose, K))))
+            pose = pose.moved(_newton_step(linearise(pyramid, level, part, pose, K)))
     return pose, linearise(pyramid, schedule[-1][0], appearance, pose, K)
 
 
-def _solvable(system: System) -> tuple[Float, Float]:
+def _newton_step(system: System) -> Float:
     H, g = system.normal_equations()
     H[np.arange(8), np.arange(8)] *= 1 + 1e-6
-    return H, g
+    return np.asarray(np.linalg.solve(H, g), np.float64)
 
 
 def stack_poses(poses: list[FramePose]) -> Poses:

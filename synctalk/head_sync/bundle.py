@@ -152,9 +152,9 @@ def _reduce_group(
     g = np.einsum("nmki,nmk->ni", weighted, terms.residual, optimize=True)
     W = np.einsum("nmki,nmkj->nimj", weighted, terms.J_point, optimize=True).reshape(6 * n, m, 3)
     V, e = _point_systems(terms, group, origin, config)
-    V_inv = np.linalg.inv(V)
+    V_inv: Float = np.asarray(np.linalg.inv(V), np.float64)
     WV = np.einsum("amj,mjk->amk", W, V_inv, optimize=True).reshape(6 * n, -1)
-    S = -WV @ W.reshape(6 * n, -1).T
+    S: Float = -WV @ W.reshape(6 * n, -1).T
     for k in range(n):
         S[6 * k : 6 * k + 6, 6 * k : 6 * k + 6] += H[k]
     return S, g.ravel() - WV @ e.ravel(), (W, V_inv, e)

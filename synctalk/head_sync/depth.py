@@ -64,8 +64,21 @@ class DepthSolver:
 
     def _column(self, R: Float, system: System, stats: PointStatistics, focal: float) -> Float:
         # the appearance follows the depth, so only the deviation from its mean is information
-        X, D = system.camera, self._along @ R.T
-        du = D[:, 0] - X[:, 0] / X[:, 2] * D[:, 2]
-        dv = D[:, 1] - X[:, 1] / X[:, 2] * D[:, 2]
-        slope = (system.gradient[0] * du + system.gradient[1] * dv) * focal / X[:, 2]
+        slope = depth_derivative(system.camera, system.gradient, R @ self._along.T, focal)
         return np.asarray(slope - stats.depth_column)
+
+
+def depth_derivative(
+    camera: Float, gradient: tuple[Float, Float], along: Float, focal: float
+) -> Float:
+    """[N] d intensity / d (shift along a direction), grey levels per mm.
+
+    Args:
+        camera: [3, N] camera points, mm.
+        gradient: ([N], [N]) image gradient there, per pixel.
+        along: [3, N] directions in camera axes.
+        focal: focal length, px.
+    """
+    du = along[0] - camera[0] / camera[2] * along[2]
+    dv = along[1] - camera[1] / camera[2] * along[2]
+    return np.asarray((gradient[0] * du + gradient[1] * dv) * focal / camera[2])

@@ -31,9 +31,9 @@ from synctalk.head_sync.alignment import (
     fit_exposure,
     linearise,
     stack_poses,
-    visible,
+    visibility,
 )
-from synctalk.head_sync.depth import DepthSolver
+from synctalk.head_sync.depth import DepthSolver, depth_derivative
 from synctalk.head_sync.geometry import Float, Poses, project
 from synctalk.head_sync.pyramid import Grey, Pyramid, box_around, build_pyramid
 from synctalk.head_sync.surface import Samples, Surface, sample_surface
@@ -147,16 +147,6 @@ def keyframe_indices(valid: NDArray[np.bool_], count: int) -> NDArray[np.intp]:
     return known[np.unique(np.linspace(0, len(known) - 1, count).round().astype(np.intp))]
 
 
-def depth_derivative(
-    system_camera: Float, gradient: tuple[Float, Float], turned_normals: Float, focal: float
-) -> Float:
-    """[N] d intensity / d (shift along the normal), grey levels per mm."""
-    X, D = system_camera, turned_normals
-    du = D[:, 0] - X[:, 0] / X[:, 2] * D[:, 2]
-    dv = D[:, 1] - X[:, 1] / X[:, 2] * D[:, 2]
-    return np.asarray((gradient[0] * du + gradient[1] * dv) * focal / X[:, 2])
-
-
 def measure_points(
     keyframes: Sequence[Keyframe], samples: Samples, surface: Surface, camera: Camera
 ) -> PointStatistics:
@@ -166,21 +156,22 @@ def measure_points(
     L, N = camera.n_levels, len(samples)
     first, second = np.zeros((L, N)), np.zeros((L, N))
     seen, gradient, depth = np.full(N, 1e-6), np.zeros(N), np.zeros(N)
-    size = np.array(camera.size)
+    K, size = camera.K, camera.size
     for frame in keyframes:
-        pose, X = frame.pose, points @ frame.pose.R.T + frame.pose.t
-        uv = project(X, camera.K)
-        weight = visible(X, normals, pose.R) * ((uv > 2) & (uv < size - 2)).all(1)
+        pose = frame.pose
+        X = pose.R @ points.T + pose.t[:, None]
+        x, y = (K[0, 0] * X[k] / X[2] + K[k, 2] for k in range(2))
+        inside = (x > 2) & (x < size[0] - 2) & (y > 2) & (y < size[1] - 2)
+        weight = visibility(points, normals, pose) * inside
         seen += weight
         for level in range(L):
-            image, du, dv = frame.pyramid.lookup(uv, level)
+            image, du, dv = frame.pyramid.lookup(x, y, level)
             value = (image - pose.bias) / pose.gain
             first[level] += weight * value
             second[level] += weight * value**2
             if level == 0:
                 gradient += weight * np.hypot(du, dv)
-                slope = depth_derivative(X, (du, dv), along @ pose.R.T, camera.K[0, 0])
-                depth += weight * slope
+                depth += weight * depth_derivative(X, (du, dv), pose.R @ along.T, K[0, 0])
     mean = first / seen
     variance = np.maximum(second / seen - mean**2, 0)
     return PointStatistics(mean, variance, gradient / seen, depth / seen, seen)
@@ -279,8 +270,9 @@ def _mean_residual(
 ) -> float:
     total = 0.0
     for frame, pose in zip(keyframes, poses, strict=True):
-        fitted = fit_exposure(frame.pyramid, 0, appearance, pose, camera.K)
-        total += linearise(frame.pyramid, 0, appearance, fitted, camera.K).sigma
+        seen = appearance.seen_from(pose)
+        fitted = fit_exposure(frame.pyramid, 0, seen, pose, camera.K)
+        total += linearise(frame.pyramid, 0, seen, fitted, camera.K).sigma
     return total / len(keyframes)
 
 

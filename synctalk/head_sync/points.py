@@ -18,10 +18,13 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from synctalk.head_sync.geometry import Float, Poses, project
 from synctalk.head_sync.pyramid import Grey
 from synctalk.head_sync.surface import Surface, vertex_normals
+
+Points32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -169,21 +172,26 @@ class PointTracker:
         X = self._poses.at(slice(index, index + 1)).transform(group.model)
         reference = (group.xy[0] - 0.5).astype(np.float32)
         guess = (project(X, self._K)[0] - 0.5).astype(np.float32)
-        options = {
-            "winSize": (15, 15),
-            "maxLevel": 2,
-            "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.02),
-        }
-        there, ok, _ = cv2.calcOpticalFlowPyrLK(
-            group.grey, grey, reference, guess, flags=cv2.OPTFLOW_USE_INITIAL_FLOW, **options
-        )
-        back, ok_back, _ = cv2.calcOpticalFlowPyrLK(grey, group.grey, there, None, **options)
+        use_guess = cv2.OPTFLOW_USE_INITIAL_FLOW
+        there, ok = _flow(group.grey, grey, reference, guess, use_guess)
+        back, ok_back = _flow(grey, group.grey, there, there.copy(), 0)
         error = np.linalg.norm(back - reference, axis=1)
         limit = self._config.round_trip_px * max(self._face_width(index) / 200, 0.5)
-        lost = (ok[:, 0] == 0) | (ok_back[:, 0] == 0) | (error > limit)
-        found = there.astype(np.float64) + 0.5
+        lost = ~ok | ~ok_back | (error > limit)
+        found: Float = there.astype(np.float64) + 0.5
         found[lost] = np.nan
         return found
+
+
+def _flow(
+    source: Grey, target: Grey, at: Points32, guess: Points32, flags: int
+) -> tuple[Points32, NDArray[np.bool_]]:
+    """Pyramidal Lucas-Kanade: positions [M, 2] in ``target`` and whether they were found."""
+    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.02)
+    there, ok, _ = cv2.calcOpticalFlowPyrLK(
+        source, target, at, guess, winSize=(15, 15), maxLevel=2, criteria=stop, flags=flags
+    )
+    return np.asarray(there), np.asarray(ok[:, 0] == 1)
 
 
 def _nothing(group: _Living) -> Float:

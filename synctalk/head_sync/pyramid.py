@@ -33,15 +33,16 @@ class Pyramid:
     origin: tuple[int, int]
     octave: int
 
-    def lookup(self, uv: Float, level: int) -> tuple[Float, Float, Float]:
-        """Intensity and its gradient per frame pixel at continuous frame pixels uv [N, 2]."""
+    def lookup(self, x: Float, y: Float, level: int) -> tuple[Float, Float, Float]:
+        """Intensity and its gradient per frame pixel at continuous frame pixels x, y [N]."""
         scale = 1.0 / (1 << (self.octave + level))
-        at = ((uv - 0.5 - np.array(self.origin)) * scale).astype(np.float32)
-        x, y = np.ascontiguousarray(at[None, :, 0]), np.ascontiguousarray(at[None, :, 1])
-        border = cv2.BORDER_REPLICATE
-        seen = cv2.remap(self.levels[level], x, y, cv2.INTER_LINEAR, borderMode=border)[0]
-        seen = seen.astype(np.float64)
-        return seen[:, 0], seen[:, 1] * scale, seen[:, 2] * scale
+        column = ((x - (0.5 + self.origin[0])) * scale).astype(np.float32)[None]
+        row = ((y - (0.5 + self.origin[1])) * scale).astype(np.float32)[None]
+        seen = cv2.remap(
+            self.levels[level], column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        image, du, dv = seen[0].T.astype(np.float64)
+        return image, du * scale, dv * scale
 
 
 def build_pyramid(grey: Grey, box: Box, octave: int, n_levels: int) -> Pyramid:

@@ -28,7 +28,7 @@ def _second_difference_band(n: int) -> Float:
 
 
 def _apply_band(band: Float, x: Float) -> Float:
-    out = band[0][:, None] * x
+    out: Float = band[0][:, None] * x
     for k in range(1, min(3, len(x))):
         out[k:] += band[k, :-k, None] * x[:-k]
         out[:-k] += band[k, :-k, None] * x[k:]
