@@ -48,12 +48,12 @@ class _Rasterize(torch.autograd.Function):
         means2d = means.new_empty(cameras, gaussians, 2)
         depths = means.new_empty(cameras, gaussians)
         radii = means.new_empty(cameras, gaussians, 2, dtype=torch.int32)
-        plain = [None if t is None else t.detach() for t in tensors]
         needs_grad = any(ctx.needs_input_grad)
         means2d_grad = means.new_zeros(means2d.shape if needs_grad else (0,))
-        state = _kernel.forward(
-            *plain, *astuple(options), needs_grad, rgb, alpha, means2d, depths, radii
-        )
+        inputs: Any = [None if t is None else t.detach() for t in tensors]
+        outputs = (rgb, alpha, means2d, depths, radii)
+        arguments: Any = (*inputs, *astuple(options), needs_grad, *outputs)
+        state = _kernel.forward(*arguments)
         if needs_grad:
             ctx.save_for_backward(*tensors)
             ctx.state, ctx.threads, ctx.means2d_grad = state, options.num_threads, means2d_grad
@@ -64,18 +64,18 @@ class _Rasterize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         """Gradients of the tensors that need one."""
-        tensors = [None if t is None else t.detach() for t in ctx.saved_tensors]
+        tensors: Any = [None if t is None else t.detach() for t in ctx.saved_tensors]
         v_rgb, v_alpha = grads[0], grads[1]
         if v_rgb is None:
             if v_alpha is None:
                 return (None,) * 9
             v_rgb = v_alpha.new_zeros(*v_alpha.shape[:-1], 3)
-        wanted = [
+        wanted: Any = [
             torch.empty_like(t) if t is not None and need else None
             for t, need in zip(tensors, ctx.needs_input_grad, strict=False)
         ]
         *gaussians, viewmats, _, backgrounds = wanted
-        _kernel.backward(
+        arguments: Any = (
             ctx.state,
             *tensors,
             v_rgb.contiguous(),
@@ -86,4 +86,5 @@ class _Rasterize(torch.autograd.Function):
             ctx.means2d_grad,
             ctx.threads,
         )
+        _kernel.backward(*arguments)
         return (*gaussians, viewmats, None, backgrounds, None)

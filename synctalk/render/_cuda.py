@@ -36,7 +36,7 @@ def rasterize(
     """
     gsplat = _gsplat()
     cameras, gaussians = viewmats.shape[0], means.shape[-2]
-    per_gaussian = (means, quats, scales, opacities, colors)
+    per_gaussian: tuple[Tensor, ...] = (means, quats, scales, opacities, colors)
     dims = (3, 3, 3, 2, 3)  # with the camera's dimension
     batched = any(t.dim() == d for t, d in zip(per_gaussian, dims, strict=True))
     cameras_in: list[Tensor | None] = [viewmats, Ks, backgrounds]

@@ -41,7 +41,7 @@ def adam_step(
     Raises:
         InputError: a tensor is not float32, contiguous and on the CPU, or sizes differ.
     """
-    tensors = [t.detach() for t in (param, grad, exp_avg, exp_avg_sq)]
+    tensors = (param.detach(), grad.detach(), exp_avg.detach(), exp_avg_sq.detach())
     try:
         _kernel.adam_step(
             *tensors, lr, beta1, beta2, eps, step, weight_decay, num_threads or os.cpu_count() or 1
