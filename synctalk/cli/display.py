@@ -44,7 +44,7 @@ class LiveDisplay:
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn("{task.description}", table_column=Column(min_width=12, no_wrap=True)),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             TextColumn("{task.fields[count]}", style="dim", justify="right"),
             TextColumn("{task.fields[rate]}", justify="right"),
             TextColumn("{task.fields[left]}", justify="right"),
