@@ -52,7 +52,7 @@ clean: ## Remove build products, caches and out/; keeps the virtual environment
 	find synctalk tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt $(NATIVE)
+$(STAMP): pyproject.toml constraints.txt synctalk/face/models.py $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "synctalk needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Install one and name it: make setup PYTHON=python3.12"; exit 1; }
