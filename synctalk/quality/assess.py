@@ -100,7 +100,11 @@ def _verdict(
 def _length(track: FaceTrack, sound: Sound, b: QualityThresholds) -> Iterator[Verdict]:
     usable = float((track.found & sound.speech).sum()) / FPS
     level = _level(usable, warn_below=b.warn_speech_s, refuse_below=b.refuse_speech_s)
-    needed = f"; at least {b.refuse_speech_s:.0f} s are needed" if level == "refuse" else ""
+    needed = {
+        "refuse": f"; at least {b.refuse_speech_s:.0f} s are needed",
+        "warn": "; 2-5 minutes are best",
+        "good": "",
+    }[level]
     yield _verdict(
         "usable_speech",
         usable,

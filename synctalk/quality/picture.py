@@ -71,8 +71,9 @@ def _header(report: QualityReport) -> Image:
     image = _blank(52)
     image[:, :8] = _COLOURS[level]
     _text(image, _TITLES[level], _MARGIN, 34, _COLOURS[level], 0.9, 2)
-    counts = f"{len(report.refusals)} refusals, {len(report.warnings)} warnings"
-    _text(image, f"{counts} in {len(report.verdicts)} checks", 360, 33, _FAINT, 0.55)
+    refused, warned = len(report.refusals), len(report.warnings)
+    counts = f"{len(report.verdicts)} checks: {refused} refused, {warned} with a warning"
+    _text(image, counts, 360, 33, _FAINT, 0.55)
     return image
 
 
