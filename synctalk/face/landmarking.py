@@ -27,6 +27,7 @@ CROP = 192  # px, input of both networks
 STRIDE = 4  # input px per cell of the feature map
 WINDOW = 16  # cells, side of a region's crop
 REGION_SCALE = 1.5
+_MARGIN = 2  # cells of zeros around the feature map
 ATTENTION_MODEL = "face_landmark_with_attention.tflite"
 
 
@@ -69,11 +70,11 @@ class _Window:
     linear: NDArray[np.float64]
     origin: NDArray[np.float64]
 
-    def crop(self, features: FloatArray) -> FloatArray:
-        """[1, 16, 16, C] bilinear samples of [48, 48, C]; zero outside."""
+    def crop(self, padded: FloatArray) -> FloatArray:
+        """[1, 16, 16, C] bilinear samples of a map padded by ``_MARGIN``; zero outside."""
         steps = np.arange(WINDOW)
         grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
-        return _bilinear(features, grid @ self.linear.T + self.origin)
+        return _bilinear(padded, grid @ self.linear.T + self.origin)
 
     def to_crop(self, points: FloatArray) -> FloatArray:
         """[N, 2] px of the 192 crop from px of the window (4 a cell)."""
@@ -81,18 +82,17 @@ class _Window:
         return np.asarray(moved, np.float32)
 
 
-def _bilinear(features: FloatArray, at: NDArray[np.float64]) -> FloatArray:
-    low = np.floor(at).astype(np.int64)
-    fraction = (at - low).astype(np.float32)
-    padded = np.pad(features, ((1, 2), (1, 2), (0, 0)))
-    size = features.shape[0] + 2
-    out = np.zeros((len(at), features.shape[2]), np.float32)
-    for dx in (0, 1):
-        for dy in (0, 1):
-            x, y = np.clip(low[:, 0] + dx + 1, 0, size), np.clip(low[:, 1] + dy + 1, 0, size)
-            weight = np.abs(1 - dx - fraction[:, 0]) * np.abs(1 - dy - fraction[:, 1])
-            out += weight[:, None] * padded[y, x]
-    return out.reshape(1, WINDOW, WINDOW, -1)
+def _bilinear(padded: FloatArray, at: NDArray[np.float64]) -> FloatArray:
+    """[1, 16, 16, C] samples at [256, 2] cells of a feature map padded by ``_MARGIN``."""
+    height, width, channels = padded.shape
+    at = np.clip(at + _MARGIN, 0, [width - 2, height - 2])
+    low = at.astype(np.int64)
+    u, v = (at - low).T.astype(np.float32)
+    first = low[:, 1] * width + low[:, 0]
+    flat = padded.reshape(-1, channels)
+    corners = ((0, (1 - u) * (1 - v)), (1, u * (1 - v)), (width, (1 - u) * v), (width + 1, u * v))
+    parts = [flat[first + step] * weight[:, None] for step, weight in corners]
+    return np.sum(parts, axis=0, dtype=np.float32).reshape(1, WINDOW, WINDOW, channels)
 
 
 def _window(points: FloatArray, region: Sequence[int], corners: tuple[int, int]) -> _Window:
@@ -165,7 +165,8 @@ class RefinedLandmarker:
         lips = _window(cells, t.LIPS_REGION, (61, 291))
         right = _window(cells, t.RIGHT_EYE_REGION, (33, 133))
         left = _window(cells, t.LEFT_EYE_REGION, (362, 263))
-        outputs = self._regions(*(window.crop(features) for window in (lips, right, left)))
+        padded = np.pad(features, ((_MARGIN,) * 2, (_MARGIN,) * 2, (0, 0)))
+        outputs = self._regions(*(window.crop(padded) for window in (lips, right, left)))
         windows = (lips, right, right, left, left)
         groups = (
             *(t.LIPS_REGION, t.RIGHT_EYE_REGION, t.RIGHT_IRIS),
