@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+SAMPLES = Path(__file__).parents[2] / "samples"
 COMMANDS = ["preprocess", "train", "dub", "evaluate", "inspect", "doctor", "demo"]
 
 
@@ -119,7 +120,7 @@ def bad_inputs(folder: Path, text: Path) -> list[tuple[list[str | Path], str]]:
         (["preprocess", text, "--out", out, "--size", "100"], "BAD_SIZE"),
         (["train", empty, "--out", out], "DATASET_NOT_FOUND"),
         (["train", gone, "--out", out], "DATASET_NOT_FOUND"),
-        (["dub", empty, text, "--out", out], "BUNDLE_NOT_FOUND"),
+        (["dub", empty, SAMPLES / "speech.wav", "--out", out], "BUNDLE_NOT_FOUND"),
         (["evaluate", empty, empty, "--out", out], "BUNDLE_NOT_FOUND"),
         (["inspect", gone], "FILE_MISSING"),
         (["inspect", text], "NOT_MEDIA"),
@@ -160,8 +161,7 @@ def test_without_json_an_error_goes_to_stderr_alone(tmp_path: Path) -> None:
 
 
 def test_inspect_tells_the_facts_of_the_sample() -> None:
-    sample = Path(__file__).parents[2] / "samples" / "portrait.mp4"
-    answer = only_json(synctalk("inspect", sample, "--json"))
+    answer = only_json(synctalk("inspect", SAMPLES / "portrait.mp4", "--json"))
     result = answer["result"]
     assert isinstance(result, dict)
     assert (answer["ok"], result["kind"]) == (True, "video")
@@ -172,8 +172,7 @@ def test_inspect_tells_the_facts_of_the_sample() -> None:
 
 
 def test_inspect_speaks_in_words() -> None:
-    sample = Path(__file__).parents[2] / "samples" / "speech.wav"
-    shown = synctalk("inspect", sample).stdout
+    shown = synctalk("inspect", SAMPLES / "speech.wav").stdout
     assert "is a sound file" in shown
     assert "11.6 s long" in shown
 
