@@ -9,6 +9,8 @@ over time stays within a shot.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,7 +33,8 @@ from synctalk.face.parsing_frame import (
     parse_frame,
     surely_background,
 )
-from synctalk.face.parsing_geometry import HeadShape, head_outline, head_shape
+from synctalk.face.parsing_geometry import HeadOutline, HeadShape, head_outline, head_shape
+from synctalk.face.parsing_jaw import measure_jaw
 from synctalk.face.parsing_networks import WORK_SIZE, HairSegmenter, PersonSegmenter
 from synctalk.face.plates import fit_background
 from synctalk.face.tracking import FaceTrack, Image
@@ -111,18 +114,15 @@ class PortraitParser:
                 reason="NO_FACE",
                 remedy="Use footage that shows one person's face throughout.",
             )
-        shape = head_shape(track.landmarks68[found])
-        picks = found[np.linspace(0, len(found) - 1, self._config.fit_frames).astype(int)]
-        wanted = set(picks.tolist())
-        bar = StageProgress(progress, "scene", len(wanted))
-        images: list[Image] = []
-        views: list[Observation] = []
-        for index, frame in enumerate(frames()):
-            if index in wanted:
-                images.append(frame)
-                views.append(self._observe(frame, track, index, shape))
-                bar.advance()
-        background = fit_background(images, [surely_background(view.person) for view in views])
+        shape = head_shape(track.landmarks68[found], track.mesh is not None)
+        at = found[np.linspace(0, len(found) - 1, self._config.fit_frames).astype(int)]
+        images = _pick(frames, sorted(set(at.tolist())), progress)
+        outlines = [_outline(track, index, shape) for index in images]
+        offsets = measure_jaw(list(images.values()), outlines, shape)
+        shape = dataclasses.replace(shape, jaw_offsets=offsets)
+        views = [self._observe(image, track, index, shape) for index, image in images.items()]
+        clear = [surely_background(view.person) for view in views]
+        background = fit_background(list(images.values()), clear)
         return SceneModel(background, shape, fit_appearance(views, shape.chin_v))
 
     def _observe(self, frame: Image, track: FaceTrack, index: int, shape: HeadShape) -> Observation:
@@ -137,9 +137,7 @@ class PortraitParser:
         hair = self._hair(frame) if self._hair and with_hair else None
         outline = None
         if index >= 0:
-            mesh = None if track.mesh is None else track.mesh[index]
-            outline = head_outline(track.landmarks68[index], mesh, shape)
-            outline = outline.scaled(WORK_SIZE / frame.shape[0])
+            outline = _outline(track, index, shape).scaled(WORK_SIZE / frame.shape[0])
         return SeenFrame(frame, small, self._person(frame), hair, outline)
 
     def parse(
@@ -174,6 +172,22 @@ class PortraitParser:
             windows = _within_shots(seen, shots)
             parsed = _in_order(pool, lambda w: parse_frame(w, scene, self._config), windows)
             yield from bar.wrap(parsed)
+
+
+def _outline(track: FaceTrack, index: int, shape: HeadShape) -> HeadOutline:
+    mesh = None if track.mesh is None else track.mesh[index]
+    return head_outline(track.landmarks68[index], mesh, shape)
+
+
+def _pick(frames: FramesFactory, wanted: list[int], progress: ProgressCallback) -> dict[int, Image]:
+    """The frames of the indices ``wanted``, ascending."""
+    bar = StageProgress(progress, "scene", len(wanted))
+    picked: dict[int, Image] = {}
+    for index, frame in enumerate(itertools.islice(frames(), wanted[-1] + 1)):
+        if index == wanted[len(picked)]:
+            picked[index] = frame
+            bar.advance()
+    return picked
 
 
 def _in_order(

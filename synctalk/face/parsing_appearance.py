@@ -138,7 +138,8 @@ def _log_histograms(views: list[Observation], chin: float) -> FloatArray:
     if views[0].hair is None:
         hair = np.maximum(hair - np.float32(0.2) * skin, 0)
     floors = np.array([2e-6, 5e-6, 2e-5], np.float32)
-    return np.log(np.stack([skin, hair, _histogram(views, clothes)], 1) + floors)
+    shares = np.stack([skin, hair, _histogram(views, clothes)], 1)
+    return np.asarray(np.log(shares + floors), np.float32)
 
 
 def _shoulder_rows(person: FloatArray, u: FloatArray) -> FloatArray:
@@ -160,7 +161,7 @@ def _geometry_prior(view: Observation, chin: float) -> FloatArray:
     under_chin = 1 - smoothstep(u, 0.4, 0.9)
     prior = np.empty((PARTS, *v.shape), np.float32)
     prior[FACE] = _NEVER * below + 4 * core - 3 * smoothstep(u, 1.6, 2.2)
-    prior[HAIR] = -5 * core - 1.5 * oval - 5 * smoothstep(v, chin, 1.7 * chin)
+    prior[HAIR] = -5 * core - 2.5 * oval - 5 * smoothstep(v, chin, 1.7 * chin)
     prior[HAIR] -= 3 * below * under_chin + 4 * shoulders
     prior[NECK] = _NEVER * (1 - below) + 2 * below * under_chin * (v < 1.3 * chin)
     prior[NECK] -= 4 * smoothstep(u, 1.0, 1.3) * (v < 1.2 * chin)

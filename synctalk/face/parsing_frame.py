@@ -38,6 +38,7 @@ from synctalk.face.parsing_networks import WORK_SIZE
 from synctalk.face.plates import Background, PlateInputs, background_now, torso_plate
 from synctalk.face.tracking import FloatArray, Image
 
+_LEAST_ALPHA = 0.02  # less is noise, and would erase the torso's own pixels
 _FAINT = 50.0  # grey levels between person and background at which colour counts for half
 
 
@@ -160,13 +161,20 @@ def parse_frame(window: Window, scene: SceneModel, config: ParsingConfig) -> Par
     size, chin = current.frame.shape[0], scene.appearance.chin
     view = _steady_view(window, current.outline, chin)
     parts = part_probabilities(view, scene.appearance)
+    hanging = _hanging(smoothstep(parts[HAIR] * view.person, 0.3, 0.8), view.v > 0.3 * chin)
+    if view.hair is None:  # then dark clothes beside the neck may pass for hair
+        loose = parts[HAIR] * (1 - hanging) * (view.v > 0.6 * chin)
+        parts[HAIR] -= loose
+        parts[TORSO] += loose
     offset = background_now(current.small, scene.background, surely_background(view.person))
     alpha = _person_alpha(current, view.person, offset, scene.background)
 
     full_outline = current.outline.scaled(size / WORK_SIZE)
     full_below = below_jaw(full_outline, size)
-    share = _head_share(parts, view, chin, full_outline, full_below)
+    hanging *= 1 - smoothstep(view.v, chin, 1.25 * chin)
+    share = _head_share(parts[TORSO], hanging, full_outline, full_below)
     matte = alpha * share
+    matte[matte < _LEAST_ALPHA] = 0
     small_share = cv2.resize(share, (WORK_SIZE, WORK_SIZE), interpolation=cv2.INTER_AREA)
     inputs = PlateInputs(
         small=current.small,
@@ -226,20 +234,14 @@ def _person_alpha(
 
 
 def _head_share(
-    parts: FloatArray,
-    view: Observation,
-    chin: float,
-    full_outline: HeadOutline,
-    full_below: FloatArray,
+    torso: FloatArray, hanging: FloatArray, full_outline: HeadOutline, full_below: FloatArray
 ) -> FloatArray:
     """How much of the person at each pixel moves with the head, [S, S] in [0, 1].
 
-    Skin ends at the jaw; hair, which hangs past it, at about the chin.
+    Skin ends at the jaw; ``hanging`` hair goes on past it.
     """
     full = full_below.shape
-    hanging = _hanging(smoothstep(parts[HAIR] * view.person, 0.3, 0.8), view.v > 0.3 * chin)
-    hanging *= 1 - smoothstep(view.v, chin, 1.25 * chin)
-    above = cv2.resize(1 - smoothstep(parts[TORSO], 0.2, 0.8), full)
+    above = cv2.resize(1 - smoothstep(torso, 0.2, 0.8), full)
     above = np.maximum(above, fill_polygon(full_outline.oval, full[0]))
     return np.asarray(above + (cv2.resize(hanging, full) - above) * full_below)
 

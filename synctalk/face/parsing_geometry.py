@@ -19,9 +19,10 @@ OVAL = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
     *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
 )
-# Its lower part, from the jaw's angle at the image left to the one at the image right.
-JAW = (58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288)
-JAW68 = slice(3, 14)
+# Its lower part, from the jaw's angle at the image left to the one at the image right, is within
+# OVAL the points 25, 24, ..., 11; within the outline made of 68 points 3, 4, ..., 13.
+JAW_IN_OVAL = tuple(range(25, 10, -1))
+JAW_IN_68 = tuple(range(3, 14))
 # Points of the 68 that hardly move with expression: jaw ends, nose, eye corners.
 RIGID68 = (0, 1, 2, 14, 15, 16, 27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45)
 CANONICAL_SIZE = 128
@@ -35,9 +36,12 @@ class HeadShape:
 
     Args:
         points: [68, 2] float32, units of the distance between the eyes.
+        jaw_offsets: [M] float32, same units: how far outside the tracked jaw points the jaw is
+            seen, from its angle at the image left to that at the image right.
     """
 
     points: FloatArray
+    jaw_offsets: FloatArray
 
     @property
     def chin_v(self) -> float:
@@ -74,9 +78,11 @@ def _eye_frame(points: FloatArray) -> FloatArray:
     return np.asarray((points - (right + left) / 2) @ np.stack([ex, ey], 1) / (ex @ ex))
 
 
-def head_shape(landmarks: FloatArray) -> HeadShape:
-    """Average shape of ``landmarks`` [T, 68, 2], by the median over frames."""
-    return HeadShape(np.median([_eye_frame(p) for p in landmarks], axis=0).astype(np.float32))
+def head_shape(landmarks: FloatArray, with_mesh: bool) -> HeadShape:
+    """Average shape of ``landmarks`` [T, 68, 2], by the median over frames; no jaw offsets yet."""
+    points = np.median([_eye_frame(p) for p in landmarks], axis=0).astype(np.float32)
+    n_jaw = len(JAW_IN_OVAL if with_mesh else JAW_IN_68)
+    return HeadShape(points, np.zeros(n_jaw, np.float32))
 
 
 def similarity(source: FloatArray, target: FloatArray) -> NDArray[np.float64]:
@@ -92,9 +98,21 @@ def similarity(source: FloatArray, target: FloatArray) -> NDArray[np.float64]:
 def head_outline(landmarks: FloatArray, mesh: FloatArray | None, shape: HeadShape) -> HeadOutline:
     """Geometry of one frame from its ``landmarks`` [68, 2] and, if there, ``mesh`` [478, 3]."""
     to_head = similarity(landmarks[list(RIGID68)], shape.points[list(RIGID68)])
-    if mesh is not None:
-        return HeadOutline(mesh[list(OVAL), :2], mesh[list(JAW), :2], to_head)
-    return HeadOutline(_oval_from_68(landmarks), landmarks[JAW68], to_head)
+    oval = _oval_from_68(landmarks) if mesh is None else mesh[list(OVAL), :2].copy()
+    at = list(JAW_IN_68 if mesh is None else JAW_IN_OVAL)
+    tracked = HeadOutline(oval, oval[at], to_head)
+    oval[at] += jaw_directions(tracked, shape) * shape.jaw_offsets[:, None]
+    return HeadOutline(oval, oval[at], to_head)
+
+
+def jaw_directions(outline: HeadOutline, shape: HeadShape) -> FloatArray:
+    """Outwards from the mouth at each jaw point, px per unit of the head's frame: [M, 2]."""
+    to_head = np.vstack([outline.to_head, (0, 0, 1)])
+    to_image = np.linalg.inv(to_head)
+    centre = to_image[:2] @ (0, 0.55 * shape.chin_v, 1)
+    ray = outline.jaw - centre
+    unit = np.sqrt(np.linalg.det(to_image[:2, :2]))
+    return np.asarray(unit * ray / np.linalg.norm(ray, axis=1, keepdims=True), np.float32)
 
 
 def _oval_from_68(landmarks: FloatArray) -> FloatArray:

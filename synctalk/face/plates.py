@@ -18,7 +18,7 @@ from synctalk.face.parsing_matte import fill_coarsely, fill_smoothly, smoothstep
 from synctalk.face.tracking import FloatArray, Image
 
 _LEAST_REACH = 4  # working px that clothes and hair go on behind the head
-_CLOTHES_SHARE = 0.02  # what is hidden behind the jaw is skin sooner than collar
+_CLOTHES_SHARE = 0.005  # what is hidden behind the jaw is skin sooner than collar
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class PlateInputs:
 
 def erase_mask(matte: FloatArray, margin: int) -> NDArray[np.uint8]:
     """Pixels that any of the head touches, and ``margin`` px around them: uint8 [S, S], 0 or 1."""
-    touched = (matte > 0.02).astype(np.uint8)
+    touched = (matte > 0).astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
     return np.asarray(cv2.dilate(touched, kernel), np.uint8)
 
