@@ -41,6 +41,11 @@ static inline M operator|(M a, M b) { return {_mm256_or_ps(a.v, b.v)}; }
 static inline V keep(V a, M m) { return {_mm256_and_ps(a.v, m.v)}; }  // a where m, else 0
 static inline V select(M m, V a, V b) { return {_mm256_blendv_ps(b.v, a.v, m.v)}; }
 static inline int bits(M m) { return _mm256_movemask_ps(m.v); }
+static inline int sign_bits(V a) { return _mm256_movemask_ps(a.v); }
+// Whether every lane is set in m or negative in a.
+static inline bool all_signs(M m, V a) {
+  return _mm256_movemask_ps(_mm256_or_ps(m.v, a.v)) == 0xff;
+}
 static inline void store_int(int32_t* p, V a) {  // truncated
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvttps_epi32(a.v));
 }
@@ -57,6 +62,30 @@ static inline M before_stop(const float* stop, int k) {
 static inline V load_u8(const uint8_t* p) {
   const __m128i b = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
   return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(b))};
+}
+// kWidth interleaved RGB pixels, as three vectors, and back.
+static inline void load_rgb(const float* p, V& r, V& g, V& b) {
+  const auto halves = [p](int k) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + k)), _mm_loadu_ps(p + k + 12), 1);
+  };
+  const __m256 m0 = halves(0), m1 = halves(4), m2 = halves(8);
+  const __m256 rg = _mm256_shuffle_ps(m1, m2, _MM_SHUFFLE(2, 1, 3, 2));
+  const __m256 gb = _mm256_shuffle_ps(m0, m1, _MM_SHUFFLE(1, 0, 2, 1));
+  r.v = _mm256_shuffle_ps(m0, rg, _MM_SHUFFLE(2, 0, 3, 0));
+  g.v = _mm256_shuffle_ps(gb, rg, _MM_SHUFFLE(3, 1, 2, 0));
+  b.v = _mm256_shuffle_ps(gb, m2, _MM_SHUFFLE(3, 0, 3, 1));
+}
+static inline void store_rgb(float* p, V r, V g, V b) {
+  const __m256 rg = _mm256_shuffle_ps(r.v, g.v, _MM_SHUFFLE(2, 0, 2, 0));
+  const __m256 gb = _mm256_shuffle_ps(g.v, b.v, _MM_SHUFFLE(3, 1, 3, 1));
+  const __m256 br = _mm256_shuffle_ps(b.v, r.v, _MM_SHUFFLE(3, 1, 2, 0));
+  const __m256 m[3] = {_mm256_shuffle_ps(rg, br, _MM_SHUFFLE(2, 0, 2, 0)),
+                       _mm256_shuffle_ps(gb, rg, _MM_SHUFFLE(3, 1, 2, 0)),
+                       _mm256_shuffle_ps(br, gb, _MM_SHUFFLE(3, 1, 3, 1))};
+  for (int k = 0; k < 3; ++k) {
+    _mm_storeu_ps(p + 4 * k, _mm256_castps256_ps128(m[k]));
+    _mm_storeu_ps(p + 4 * k + 12, _mm256_extractf128_ps(m[k], 1));
+  }
 }
 // out[0..3] = the sums of the lanes of a, b, c, d.
 static inline void sum4(float* out, V a, V b, V c, V d) {
@@ -101,6 +130,8 @@ static inline V floor(V a) { for (int i = 0; i < 4; ++i) a.v[i] = std::floor(a.v
 static inline int bits(M m) {
   return (m.v[0] & 1) | (m.v[1] & 2) | (m.v[2] & 4) | (m.v[3] & 8);
 }
+static inline int sign_bits(V a) { return bits({(VI)a.v < 0}); }
+static inline bool all_signs(M m, V a) { return (bits(m) | sign_bits(a)) == 0xf; }
 static inline void store_int(int32_t* p, V a) {
   for (int i = 0; i < 4; ++i) p[i] = static_cast<int32_t>(a.v[i]);
 }
@@ -112,6 +143,20 @@ static inline M before_stop(const float* stop, int k) {
 }
 static inline V load_u8(const uint8_t* p) {
   return {VF{float(p[0]), float(p[1]), float(p[2]), float(p[3])}};
+}
+static inline void load_rgb(const float* p, V& r, V& g, V& b) {
+  for (int i = 0; i < 4; ++i) {
+    r.v[i] = p[3 * i];
+    g.v[i] = p[3 * i + 1];
+    b.v[i] = p[3 * i + 2];
+  }
+}
+static inline void store_rgb(float* p, V r, V g, V b) {
+  for (int i = 0; i < 4; ++i) {
+    p[3 * i] = r.v[i];
+    p[3 * i + 1] = g.v[i];
+    p[3 * i + 2] = b.v[i];
+  }
 }
 static inline void sum4(float* out, V a, V b, V c, V d) {
   out[0] = (a.v[0] + a.v[1]) + (a.v[2] + a.v[3]);
