@@ -113,9 +113,10 @@ def _examples_sheet(result: EvaluationResult) -> Image:
 def _worst_sheet(result: EvaluationResult) -> Image:
     rows, labels = [], []
     for drive, name in ((result.tracked, "tracked landmarks"), (result.audio, "audio")):
-        shown = ", ".join(f"{e.index} ({e.psnr:.1f} dB)" for e in drive.worst)
+        shown = ", ".join(str(e.index) for e in drive.worst)
+        span = f"{drive.worst[0].psnr:.1f} to {drive.worst[-1].psnr:.1f} dB"
         rows += [[e.source for e in drive.worst], *_pair(drive.worst)]
-        labels += [f"lips from {name}, source frames {shown}", "rendered", "difference x4"]
+        labels += [f"lips from {name}: frames {shown} ({span})", "rendered", "difference x4"]
     return contact_sheet(rows, labels)
 
 
