@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from synctalk.evaluation.machine import describe_machine
-from synctalk.face.mesh import MeshFaceTracker
+from synctalk.face import MeshFaceTracker, load_canonical_face
 from synctalk.face_sync import (
     LAYOUT,
     AudioVisualEncoder,
@@ -100,14 +100,6 @@ def virtual_tasks() -> tuple[Task, Task]:
     return tasks[0], tasks[1]
 
 
-def canonical_vertices() -> np.ndarray:
-    """[468, 3] mm, origin between the eyes."""
-    lines = (DATA / "weights/mediapipe/canonical_face_model.obj").read_text().splitlines()
-    rows = [line.split()[1:] for line in lines if line.startswith("v ")]
-    vertices = 10.0 * np.array(rows, dtype=float)
-    return vertices - vertices[[33, 133, 263, 362]].mean(0)
-
-
 def track(path: Path, cuts: tuple[int, ...], cache: Path) -> dict[str, np.ndarray]:
     """Mesh [T,478,3], score [T] and poses by PnP on rigid points of the canonical face."""
     stored = cache / f"{path.stem}.npz"
@@ -128,7 +120,10 @@ def track(path: Path, cuts: tuple[int, ...], cache: Path) -> dict[str, np.ndarra
 def pose(mesh: np.ndarray, K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not mesh.any():
         return np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 600.0])
-    points, pixels = canonical_vertices()[RIGID], mesh[RIGID, :2].astype(float)
+    points, pixels = (
+        load_canonical_face().vertices[RIGID].astype(float),
+        mesh[RIGID, :2].astype(float),
+    )
     _, r, t = cv2.solvePnP(points, pixels, K, None, flags=cv2.SOLVEPNP_SQPNP)
     _, r, t = cv2.solvePnP(points, pixels, K, None, r, t, True, flags=cv2.SOLVEPNP_ITERATIVE)
     return cv2.Rodrigues(r)[0], t[:, 0]
@@ -149,7 +144,7 @@ def real_task(name: str, clips: list[Path], cuts: tuple[int, ...], cache: Path) 
     learn = valid & (torch.arange(frames) < split)
     K = torch.tensor(tracks[0]["K"]).float()
     where = (joined["mesh"], joined["R"], joined["t"], K)
-    vertices = torch.tensor(canonical_vertices()).float()
+    vertices = torch.from_numpy(load_canonical_face().vertices)
     space = fit_driving_space(*where, vertices, learn)
     pieces = [
         np.pad(t["wav"], (0, max(0, 640 * n - len(t["wav"]))))[: 640 * n]

