@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,7 +50,9 @@ class _Rasterize(torch.autograd.Function):
         depths = means.new_empty(cameras, gaussians)
         radii = means.new_empty(cameras, gaussians, 2, dtype=torch.int32)
         needs_grad = any(ctx.needs_input_grad)
-        means2d_grad = means.new_zeros(means2d.shape if needs_grad else (0,))
+        # numpy's zeros: torch's would wake its own thread pool for a few kilobytes.
+        shape = tuple(means2d.shape) if needs_grad else (0,)
+        means2d_grad = torch.from_numpy(np.zeros(shape, np.float32))
         inputs: Any = [None if t is None else t.detach() for t in tensors]
         outputs = (rgb, alpha, means2d, depths, radii)
         arguments: Any = (*inputs, *astuple(options), needs_grad, *outputs)
