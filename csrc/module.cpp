@@ -184,6 +184,7 @@ NB_MODULE(_kernel, m) {
   nb::set_leak_warnings(false);  // graphs that live at exit hold States: no leak
   m.doc() = "CPU kernels of synctalk.render; use the Python functions around them.";
   nb::class_<State>(m, "State");
+  variant();  // chosen now: an impossible choice fails the import, not a worker thread
   m.def("variant", [] { return std::string(variant().name); });
   m.def("forward", &py_forward, nb::arg("means").noconvert(), nb::arg("quats").noconvert(),
         nb::arg("scales").noconvert(), nb::arg("opacities").noconvert(),
