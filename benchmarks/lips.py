@@ -5,7 +5,8 @@
 Subjects: the virtual person (exact truth; own last 1/11, and another voice speaking other
 sentences), and two real people (targets from the mesh tracker; last 1/11). A head learns on the
 first 10/11 and is fitted twice: on clean audio, and on clean and disturbed audio as the product
-does. Figures: correlation of the mouth opening, on clean audio and with babble at 10 dB; p/b/m
+does. The real people's heads are also driven by nine strangers (GRID speakers), whose own lips are
+the truth. Figures: correlation of the mouth opening, on clean audio and with babble at 10 dB; p/b/m
 closures found at 10 % false alarms where there is truth; mouth opening in silence.
 """
 
@@ -199,7 +200,39 @@ def figures(task: Task, predicted: Tensor, noisy: Tensor) -> dict[str, float]:
     return {name: round(value, 3) for name, value in result.items()}
 
 
-def run(learn_on: Task, tests: list[Task], encoder: AudioVisualEncoder) -> dict[str, object]:
+@dataclass(frozen=True)
+class Stranger:
+    """Another person: [n] audio, [T] lip gap over the distance between the eyes, [T] bool."""
+
+    wav: Tensor
+    gap: Tensor
+    valid: Tensor
+
+
+def strangers(cache: Path) -> list[Stranger]:
+    found = []
+    for path in sorted((DATA / "video/grid_speakers").glob("*.mpg")):
+        tracked = track(path, (), cache)
+        mesh = torch.from_numpy(tracked["mesh"])[..., :2]
+        lips, eyes = ((mesh[:, a] - mesh[:, b]).norm(dim=1) for a, b in ((13, 14), (33, 263)))
+        wav, valid = torch.from_numpy(tracked["wav"]), torch.from_numpy(tracked["score"] > 0)
+        found.append(Stranger(wav, lips / eyes, valid))
+    return found
+
+
+def by_strangers(task: Task, head, people: list[Stranger], encoder, causal: bool) -> float:
+    """Mean over people of the correlation of the subject's opening with the speaker's own."""
+    values = []
+    for person in people:
+        rows = encoder.encode(person.wav, len(person.gap), causal=causal)
+        opening = task.opening(head(rows))
+        values.append(correlation(opening[person.valid], person.gap[person.valid]))
+    return round(float(np.mean(values)), 3)
+
+
+def run(
+    learn_on: Task, tests: list[Task], encoder: AudioVisualEncoder, people: list[Stranger]
+) -> dict[str, object]:
     frames = len(learn_on.targets)
     learn = learn_on.valid & (torch.arange(frames) < learn_on.split)
     copies = disturbed_features(encoder, learn_on.wav, frames)
@@ -222,6 +255,9 @@ def run(learn_on: Task, tests: list[Task], encoder: AudioVisualEncoder) -> dict[
                     continue
                 key = f"{name}, causal" if causal else name
                 modes[key] = figures(task, head(inputs[0]), head(inputs[1]))
+                if people:
+                    r = by_strangers(task, head, people, encoder, causal)
+                    modes[key]["opening_r_strangers"] = r
         if task.closed is not None and task.open is not None:
             posterior = encoder.encode(task.wav, len(task.targets))[:, LAYOUT.visemes][:, BILABIAL]
             test = torch.arange(len(posterior)) >= task.split
@@ -239,12 +275,13 @@ def main() -> None:
     cache.mkdir(parents=True, exist_ok=True)
     encoder = AudioVisualEncoder.pretrained()
     own, other = virtual_tasks()
-    results = run(own, [own, other], encoder)
+    results = run(own, [own, other], encoder, [])
+    people = strangers(cache)
     anchor = real_task("anchor", [DATA / "video/anchor_71s_512.mp4"], ANCHOR_CUTS, cache)
-    results |= run(anchor, [anchor], encoder)
+    results |= run(anchor, [anchor], encoder, people)
     clips = sorted((DATA / "video/grid_s1").glob("*.mpg"))[:GRID_CLIPS]
     grid = real_task(f"grid_s1, {GRID_CLIPS} clips", clips, (), cache)
-    results |= run(grid, [grid], encoder)
+    results |= run(grid, [grid], encoder, people)
     report = {"machine": describe_machine().as_dict(), "results": results}
     out = ROOT / "benchmarks" / "results" / "lips.json"
     out.write_text(json.dumps(report, indent=1) + "\n")
