@@ -17,56 +17,24 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate, mse_loss
 
 from synctalk.face_sync import speech
 from synctalk.face_sync.augment import disturb
+from synctalk.face_sync.corpus import Voice, join, make_voices
 from synctalk.face_sync.encoder import DELAY_FRAMES, HISTORY_MELS, AudioVisualEncoder
-from synctalk.face_sync.sentences import SENTENCES
-from synctalk.face_sync.teachers import Espeak, Utterance, flite
+from synctalk.face_sync.teachers import flite
 from synctalk.face_sync.visemes import BILABIAL, SILENCE, VISEMES
 
-VARIANTS = [
-    *("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5"),
-    *("klatt", "klatt2", "klatt3", "klatt4", "Andy", "Annie", "Alex", "Alicia", "Mike"),
-    *("belinda", "linda", "edward", "john", "max", "michel", "steph", "travis", "victor"),
-    *("adam", "anika", "benjamin", "caleb", "david", "aunty", "quincy", "rob", "norbert"),
-]
-FLITE_TEACHERS = ("rms", "kal16", "kal")
-FLITE_WEIGHTS = (0.5, 0.3, 0.2)
 FLITE_HELD_OUT = ("slt", "awb")
 HELD_OUT_TEXTS = (
     "People move about the map, while a bumblebee hums above the ripe plum.",
     "Forty soft waves wash over the beach before the wolf finds food.",
     "You chose the purple shoes, but the judge enjoys a huge orange roof.",
 )
-LATIN = (
-    "cs",
-    "de",
-    "en",
-    "es",
-    "fi",
-    "fr",
-    "hu",
-    "id",
-    "it",
-    "nl",
-    "pl",
-    "pt",
-    "ro",
-    "sv",
-    "sw",
-    "tr",
-)
-ONSETS = "p b m p b m f v w t d n l r s z k g h sh ch j th y st pr bl fl gr".split()  # noqa: SIM905
-VOWELS = "a e i o u a e i o u oo ee ai ow au".split()  # noqa: SIM905
-CODAS = "p b m t d n l r s k g f v sh ng mp st".split()  # noqa: SIM905
-_LABEL_S = 0.01
 _LIP_CLOSURE_WEIGHT = 2.0  # a missed closure is what viewers notice first
 _SPREAD = torch.tensor([0.5, 1.0, 1.0, 1.0, 1.0, 0.5])  # a frame's own 40 ms and half of 10 beside
 
@@ -85,88 +53,6 @@ class Settings:
     learning_rate: float = 3e-3
     weight_decay: float = 0.02
     imitation: float = 1.0  # weight of the causal head's copying of the default head's features
-
-
-@dataclass(frozen=True)
-class Voice:
-    """One speaker's recording: [n] audio and [n / 160] viseme every 10 ms."""
-
-    wav: Tensor
-    visemes: Tensor
-
-
-def make_voices(settings: Settings) -> list[Voice]:
-    """Let every synthetic speaker read sentences with pauses between them."""
-    rng = random.Random(settings.seed)
-    espeak = Espeak()
-    voices = []
-    for _ in range(settings.speakers):
-        recorded: list[Utterance] = []
-        if rng.random() < settings.recorded_share:
-            voice = rng.choices(FLITE_TEACHERS, FLITE_WEIGHTS)[0]
-            while _seconds(recorded) < settings.seconds_per_speaker:
-                text = _text("en", rng)
-                recorded.append(flite(voice, text, stretch=rng.uniform(0.85, 1.3)))
-        else:
-            language = "en" if rng.random() < 0.25 else rng.choice(sorted(SENTENCES))
-            voice = f"{language}+{rng.choice(VARIANTS)}"
-            pace, pitch = rng.randint(120, 230), rng.randint(15, 85)
-            while _seconds(recorded) < settings.seconds_per_speaker:
-                recorded.append(
-                    espeak.speak(
-                        voice,
-                        _text(language, rng),
-                        words_per_minute=pace + rng.randint(-15, 15),
-                        pitch=pitch,
-                        pitch_range=rng.randint(20, 90),
-                    )
-                )
-        voices.append(_join(recorded, rng))
-    return voices
-
-
-def _text(language: str, rng: random.Random) -> str:
-    """A sentence as written, words of two in any order, or words that no language has.
-
-    The latter two give each sound new neighbours: with sentences alone the network learns words.
-    """
-    sentences = SENTENCES[language]
-    kind = rng.random()
-    if kind < 0.25:
-        return rng.choice(sentences)
-    if kind < 0.75 and language in LATIN:
-        return " ".join(_pseudo_word(rng) for _ in range(rng.randint(4, 8)))
-    words = f"{rng.choice(sentences)} {rng.choice(sentences)}".split()
-    return " ".join(rng.sample(words, min(len(words), rng.randint(4, 9))))
-
-
-def _pseudo_word(rng: random.Random) -> str:
-    """One to three syllables that any Latin-script voice can say, rich in lip sounds."""
-    return "".join(
-        rng.choice(ONSETS) + rng.choice(VOWELS) + (rng.choice(CODAS) if rng.random() < 0.4 else "")
-        for _ in range(rng.randint(1, 3))
-    )
-
-
-def _seconds(recorded: list[Utterance]) -> float:
-    return sum(len(u.wav) for u in recorded) / speech.SAMPLE_RATE_HZ
-
-
-def _join(recorded: list[Utterance], rng: random.Random) -> Voice:
-    """Utterances one after another with pauses of faint noise, and their labels every 10 ms."""
-    wavs: list[NDArray[np.float32]] = []
-    labels: list[NDArray[np.int64]] = []
-    for utterance in recorded:
-        steps = len(utterance.wav) // speech.HOP
-        pause = rng.randint(5, 80)
-        wavs += [
-            utterance.wav[: steps * speech.HOP],
-            np.zeros(pause * speech.HOP, dtype=np.float32),
-        ]
-        times = (np.arange(steps) + 0.5) * _LABEL_S
-        index = np.searchsorted(utterance.starts, times, side="right") - 1
-        labels += [utterance.visemes[index], np.full(pause, SILENCE)]
-    return Voice(torch.from_numpy(np.concatenate(wavs)), torch.from_numpy(np.concatenate(labels)))
 
 
 def make_batch(
@@ -288,7 +174,7 @@ def evaluate(encoder: AudioVisualEncoder, *, causal: bool = False) -> dict[str, 
     posteriors, labels = [], []
     for voice in FLITE_HELD_OUT:
         for text in HELD_OUT_TEXTS:
-            spoken = _join([flite(voice, text, stretch=1.0)], random.Random(0))
+            spoken = join([flite(voice, text, stretch=1.0)], random.Random(0))
             frames = len(spoken.visemes) // speech.MELS_PER_FRAME
             rows = encoder.encode(spoken.wav, frames, causal=causal)
             posteriors.append(rows[:, 128 : 128 + len(VISEMES)])
@@ -320,7 +206,12 @@ def main() -> None:
     parser.add_argument("--speakers", type=int, default=Settings.speakers)
     arguments = parser.parse_args()
     settings = Settings(steps=arguments.steps, speakers=arguments.speakers)
-    voices = make_voices(settings)
+    voices = make_voices(
+        settings.speakers,
+        settings.seconds_per_speaker,
+        settings.recorded_share,
+        settings.seed,
+    )
     hours = sum(len(v.wav) for v in voices) / speech.SAMPLE_RATE_HZ / 3600
     print(f"{len(voices)} voices, {hours:.2f} h of speech", flush=True)
     encoder = train(settings, voices)
