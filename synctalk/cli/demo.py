@@ -91,11 +91,13 @@ def _closing(
     out: Path, timings_s: dict[str, float], avatar: Outcome, dubbed: Outcome, measured: Outcome
 ) -> Outcome:
     seconds = "  ".join(f"{stage} {value:.1f} s" for stage, value in timings_s.items())
+    page = out / "report" / "index.html"
     words = [
         avatar.words, dubbed.words, measured.words, "",
         f"Timings: {seconds}  total {sum(timings_s.values()):.1f} s",
         f"Watch   {escape(str(out / 'dubbed.mp4'))}",
-        f"Open    {escape(str(out / 'report' / 'index.html'))}",
+        f"Open    {escape(str(page))}",
+        f"Look at {escape(str(page.with_name('contact_sheet.png')))}",
     ]  # fmt: skip
     result = {
         "path": str(out),

@@ -109,6 +109,7 @@ class PlainDisplay:
         self._console = console
         self._interval_s = interval_s
         self._stage = ""
+        self._metrics = ""
         self._begun = 0.0
         self._last = 0.0
 
@@ -129,12 +130,13 @@ class PlainDisplay:
         new = event.stage != self._stage
         done = event.total > 0 and event.done >= event.total
         if new:
-            self._stage, self._begun = event.stage, now
+            self._stage, self._metrics, self._begun = event.stage, "", now
+        self._metrics = metric_words(event) or self._metrics
         if new or done or event.message or now - self._last >= self._interval_s:
             self._last = now
             ending = f"in {clock(now - self._begun)}" if done else left_words(event)
             words = (event.stage, count_words(event), rate_words(event.rate), ending)
-            line = "  ".join(filter(None, (*words, metric_words(event), event.message)))
+            line = "  ".join(filter(None, (*words, self._metrics, event.message)))
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -67,6 +67,20 @@ def test_a_log_gets_whole_lines_without_control_codes() -> None:
     ]
 
 
+def test_a_log_repeats_the_last_psnr_of_a_stage() -> None:
+    lines = shown_plain(
+        ProgressEvent("train", 0, 900),
+        ProgressEvent("train", 250, 900, metrics={"held_out_psnr_db": 34.0}),  # not yet due
+        ProgressEvent("train", 900, 900, 20.0, 0.0),
+        ProgressEvent("lips", 0, 1),
+    )
+    assert lines == [
+        "train  0/900",
+        "train  900/900  20.0 it/s  in 0:00  held-out PSNR 34.00 dB",
+        "lips  0/1",
+    ]
+
+
 def test_a_log_is_not_flooded() -> None:
     events = [ProgressEvent("track", n, 1000, 100.0, 1.0) for n in range(999)]
     assert shown_plain(*events) == ["track  0/1000  100.0 it/s  ETA 0:01"]
