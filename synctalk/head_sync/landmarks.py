@@ -25,14 +25,21 @@ def landmarks_of(track: FaceTrack, model: FaceModel) -> Landmarks:
     return Landmarks(inner, weights[pairs].mean(1), vertices[pairs].mean(1))
 
 
-def subject_vertices(shape: Float, landmarks: Landmarks, model: FaceModel) -> Float:
-    """The subject's face mesh [V, 3] from the fitted landmarks [P, 3].
+def shape_of(vertices: Float, landmarks: Landmarks) -> Float:
+    """The landmarks' points [P, 3] of a face mesh [V, 3]."""
+    if len(landmarks.model) == len(vertices):
+        return vertices
+    return np.asarray(vertices[INNER_PAIRS].mean(1))
+
+
+def bend(vertices: Float, shape: Float, landmarks: Landmarks) -> Float:
+    """A face mesh [V, 3] moved so that its landmarks come to ``shape`` [P, 3].
 
     With fewer landmarks than vertices, the landmarks' offsets are spread smoothly.
     """
-    vertices = np.asarray(model.vertices, np.float64)
     if len(shape) == len(vertices):
         return shape
-    apart = ((vertices[:, None] - landmarks.model) ** 2).sum(-1)
+    here = shape_of(vertices, landmarks)
+    apart = ((vertices[:, None] - here) ** 2).sum(-1)
     near = np.exp(-0.5 * apart / SPREAD_MM**2) + 1e-9
-    return np.asarray(vertices + (near / near.sum(1, keepdims=True)) @ (shape - landmarks.model))
+    return np.asarray(vertices + (near / near.sum(1, keepdims=True)) @ (shape - here))

@@ -186,14 +186,21 @@ def refine_shape(
     return shape + np.linalg.solve(H + prior * np.eye(3), g[..., None])[..., 0]
 
 
-def align_shape(shape: Float, target: Float, weights: Float) -> Float:
-    """``shape`` moved, turned and scaled onto ``target`` by weighted least squares."""
+def rigid_alignment(shape: Float, target: Float, weights: Float) -> tuple[Float, Float]:
+    """Rotation [3, 3] and translation [3] that move ``shape`` onto ``target`` best."""
     w = (weights / weights.sum())[:, None]
     a, b = (shape * w).sum(0), (target * w).sum(0)
-    p, q = shape - a, target - b
-    R = nearest_rotation((q * w).T @ p)
-    scale = ((p @ R.T) * q * w).sum() / (p * p * w).sum()
-    return np.asarray(scale * p @ R.T + b)
+    R = nearest_rotation(((target - b) * w).T @ (shape - a))
+    return R, b - R @ a
+
+
+def align_shape(shape: Float, target: Float, weights: Float) -> Float:
+    """``shape`` moved, turned and scaled onto ``target`` by weighted least squares."""
+    R, origin = rigid_alignment(shape, target, weights)
+    moved, w = shape @ R.T + origin, weights[:, None]
+    centre = (moved * w).sum(0) / w.sum()
+    p, q = moved - centre, target - centre
+    return np.asarray(centre + p * ((p * q * w).sum() / (p * p * w).sum()))
 
 
 def landmark_rms_px(landmarks: Landmarks, shape: Float, poses: Poses, K: Float) -> float:

@@ -9,7 +9,7 @@ cut takes out what noise is left.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,14 @@ from synctalk.errors import FootageError
 from synctalk.face import FaceTrack, load_canonical_face
 from synctalk.head_sync.bundle import BundleConfig, adjust
 from synctalk.head_sync.geometry import Float, Poses, jitter, project, shot_slices
-from synctalk.head_sync.landmarks import landmarks_of, subject_vertices
+from synctalk.head_sync.landmarks import bend, landmarks_of, shape_of
 from synctalk.head_sync.motion import (
     Motion,
     MotionConfig,
     landmark_rms_px,
     landmark_system,
+    refine_shape,
+    rigid_alignment,
     track_motion,
 )
 from synctalk.head_sync.photometric import (
@@ -43,6 +45,7 @@ from synctalk.head_sync.temporal import fill_gaps, regularised_step
 from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 
 Image = NDArray[np.uint8]
+SETTLE_FRAMES = 240
 FramesFactory = Callable[[], Iterable[Image]]
 
 
@@ -68,7 +71,7 @@ class HeadSyncConfig:
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
     acceleration_deg: float = 0.1
     acceleration_mm: float = 0.3
-    correlated_pixels: float = 50.0
+    correlated_pixels: float = 10.0
     reject_share: float = 0.06
 
     @property
@@ -171,7 +174,7 @@ class _Stabilizer:
         motion = track_motion(seen, self._size, self._config.motion)
         poses = self._everywhere(motion.poses)
         state = _State(poses, self._landmark_information(poses, motion))
-        vertices = subject_vertices(motion.shape, self._landmarks, self._model)
+        vertices = bend(np.asarray(self._model.vertices, np.float64), motion.shape, self._landmarks)
         self._record(state, "motion", motion)
         index = keyframe_indices(self._valid, self._config.photometric.keyframes)
         greys = self._watch(state, motion, vertices, index)
@@ -181,8 +184,9 @@ class _Stabilizer:
             self._smooth(state)
             self._record(state, "smooth", motion)
         lost = tuple(int(i) for i in np.flatnonzero(~self._valid))
+        vertices, poses = self._to_head_frame(vertices, state.poses, motion)
         report = HeadSyncReport(tuple(state.steps), float(motion.K[0, 0]), lost, rejected)
-        return _head_track(state.poses, motion.K, vertices, self._valid, report)
+        return _head_track(poses, motion.K, vertices, self._valid, report)
 
     def _everywhere(self, known: Poses) -> Poses:
         n = len(self._valid)
@@ -267,6 +271,18 @@ class _Stabilizer:
         state.poses = bundle.poses
         self._record(state, "bundle", motion, points=(bundle.before_px, bundle.after_px))
 
+    def _to_head_frame(self, vertices: Float, poses: Poses, motion: Motion) -> tuple[Float, Poses]:
+        """Let the landmarks say where the face is under the final poses, and re-centre.
+
+        Appearance and poses may have shifted together; nothing in the pixels tells.
+        """
+        before = shape_of(vertices, self._landmarks)
+        shape, _ = self._settled(poses, motion.K, before)
+        C, origin = rigid_alignment(shape, self._landmarks.model, self._landmarks.weights)
+        R = poses.R @ C.T
+        vertices = bend(vertices, shape, self._landmarks) @ C.T + origin
+        return vertices, Poses(R, poses.t - (R @ origin))
+
     def _camera(self, poses: Poses, K: Float, vertices: Float) -> Camera:
         uv = project(poses.transform(vertices), K)
         width = float(np.median(np.ptp(uv[..., 0], axis=1)))
@@ -289,6 +305,14 @@ class _Stabilizer:
         )
         state.poses = state.poses.moved(step)
 
+    def _settled(self, poses: Poses, K: Float, shape: Float) -> tuple[Float, float]:
+        """The landmarks' mean shape under ``poses``, near ``shape``, and their rms from it, px."""
+        rows = keyframe_indices(self._valid, SETTLE_FRAMES)
+        seen = replace(self._landmarks.at(rows), model=shape)
+        part = poses.at(rows)
+        settled = refine_shape(seen, shape, part, K, self._config.motion)
+        return settled, landmark_rms_px(seen, settled, part, K)
+
     def _record(
         self,
         state: _State,
@@ -297,10 +321,7 @@ class _Stabilizer:
         photometric: tuple[float, float] | None = None,
         points: tuple[float, float] | None = None,
     ) -> None:
-        known = np.flatnonzero(self._valid)
-        landmark_px = landmark_rms_px(
-            self._landmarks.at(known), motion.shape, state.poses.at(known), motion.K
-        )
+        landmark_px = self._settled(state.poses, motion.K, motion.shape)[1]
         jitter_deg, jitter_mm = jitter(state.poses, self._shots)
         state.steps.append(
             StepReport(name, landmark_px, points, photometric, jitter_deg, jitter_mm)

@@ -24,8 +24,7 @@ Int = NDArray[np.int64]
 SHELL_CENTRE_MM = np.array([0.0, 10.0, -75.0])
 SHELL_RADII_MM = np.array([84.0, 128.0, 103.0])
 SHELL_RINGS, SHELL_SPOKES = 10, 36
-SHELL_WEIGHT = 0.6
-SHELL_LOWEST_MM = -40.0  # below, neck and collar begin
+LOWEST_MM = -35.0  # nothing below is used: upper lip and jaw pull, neck and collar begin
 
 
 class FaceModel(Protocol):
@@ -158,8 +157,8 @@ def head_surface(face_vertices: Float, model: FaceModel) -> Surface:
     n_face = len(face_vertices)
     vertices = np.concatenate([face_vertices, shell])
     triangles = np.concatenate([np.asarray(model.triangles, np.int64), shell_triangles + n_face])
-    above = np.where(shell[:, 1] > SHELL_LOWEST_MM, SHELL_WEIGHT, 0.0)
-    weights = np.concatenate([np.asarray(model.rigid_weight, np.float64), above])
+    rigid = np.concatenate([np.asarray(model.rigid_weight, np.float64), np.ones(len(shell))])
+    weights = np.where(vertices[:, 1] > LOWEST_MM, rigid, 0.0)
     return Surface(vertices, triangles, weights, vertex_normals(vertices, triangles), n_face)
 
 
