@@ -87,9 +87,9 @@ def _linearise(group: PointGroup, poses: Poses, K: Float, config: BundleConfig) 
     residual = group.xy - project(X, K)
     squared = (residual**2).sum(-1) / config.point_noise_px**2
     # a point that errs in all its frames does not sit on the skull: lower it as a whole too
-    habit = np.nanmedian(squared, axis=0)
-    weights = group.weights / (1 + squared) / (1 + habit) / config.point_noise_px**2
     lost = ~np.isfinite(squared)
+    habit = np.nanmedian(np.where(lost.all(0), 0.0, squared), axis=0)
+    weights = group.weights / (1 + squared) / (1 + habit) / config.point_noise_px**2
     J_point = projection_jacobian(X, K[0, 0]) @ part.R[:, None]
     return _Terms(
         np.where(lost[..., None], 0.0, residual),
