@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
+from numpy.typing import NDArray
 
 from synctalk.head_sync.geometry import (
     Float,
@@ -143,7 +144,7 @@ class _Banded:
 
 def _reduce_group(
     group: PointGroup, origin: Float, poses: Poses, K: Float, config: BundleConfig
-) -> tuple[Float, Float, tuple[Float, Float, Float]]:
+) -> tuple[Float, Float, tuple[NDArray[np.float32], Float, Float]]:
     """The group's Schur complement on its frames' poses, and what back-substitution needs."""
     terms = _linearise(group, poses, K, config)
     n, m = terms.weights.shape
@@ -157,7 +158,7 @@ def _reduce_group(
     S: Float = -WV @ W.reshape(6 * n, -1).T
     for k in range(n):
         S[6 * k : 6 * k + 6, 6 * k : 6 * k + 6] += H[k]
-    return S, g.ravel() - WV @ e.ravel(), (W, V_inv, e)
+    return S, g.ravel() - WV @ e.ravel(), (W.astype(np.float32), V_inv, e)
 
 
 def _adjust_shot(

@@ -136,6 +136,29 @@ def landmark_system(
     return JW @ J, g, _robust_cost(error, landmarks.weights, huber_px)
 
 
+def chunks(n_frames: int) -> list[NDArray[np.intp]]:
+    """Frame indices in runs short enough for their Jacobians to fit in memory."""
+    return [np.arange(a, min(a + _CHUNK, n_frames)) for a in range(0, n_frames, _CHUNK)]
+
+
+def landmark_evidence(
+    landmarks: Landmarks, shape: Float, poses: Poses, K: Float, huber_px: float
+) -> tuple[Float, Float]:
+    """The Gauss-Newton systems H [T, 6, 6], g [T, 6] of a clip of any length."""
+    parts = [
+        landmark_system(landmarks.at(rows), shape, poses.at(rows), K, huber_px)
+        for rows in chunks(len(poses))
+    ]
+    return np.concatenate([H for H, _, _ in parts]), np.concatenate([g for _, g, _ in parts])
+
+
+def landmark_distance(landmarks: Landmarks, shape: Float, poses: Poses, K: Float) -> Float:
+    """[T] weighted mean distance of the landmarks from the posed shape, in face widths."""
+    uv = project(poses.transform(shape), K)
+    away = np.linalg.norm(uv - landmarks.points, axis=-1) @ landmarks.weights
+    return np.asarray(away / landmarks.weights.sum() / np.ptp(uv[..., 0], axis=1))
+
+
 def _refine_chunk(
     landmarks: Landmarks, shape: Float, poses: Poses, K: Float, huber_px: float, iterations: int
 ) -> Poses:
@@ -159,8 +182,7 @@ def refine_poses(
 ) -> Poses:
     """Batched Levenberg-Marquardt on R, t of every frame with the shape fixed."""
     parts = []
-    for start in range(0, len(poses), _CHUNK):
-        rows = np.arange(start, min(start + _CHUNK, len(poses)))
+    for rows in chunks(len(poses)):
         part = landmarks.at(rows)
         parts.append(_refine_chunk(part, shape, poses.at(rows), K, huber_px, iterations))
     return Poses(np.concatenate([p.R for p in parts]), np.concatenate([p.t for p in parts]))

@@ -22,8 +22,10 @@ from synctalk.head_sync.landmarks import bend, landmarks_of, shape_of
 from synctalk.head_sync.motion import (
     Motion,
     MotionConfig,
+    chunks,
+    landmark_distance,
+    landmark_evidence,
     landmark_rms_px,
-    landmark_system,
     refine_shape,
     rigid_alignment,
     track_motion,
@@ -199,7 +201,7 @@ class _Stabilizer:
         return self._landmark_terms(poses, motion)[0]
 
     def _landmark_terms(self, poses: Poses, motion: Motion) -> tuple[Float, Float]:
-        H, g, _ = landmark_system(
+        H, g = landmark_evidence(
             self._landmarks, motion.shape, poses, motion.K, self._config.motion.huber_px
         )
         scale = self._valid / (10 * max(motion.rms_px, 0.1) ** 2)
@@ -219,7 +221,7 @@ class _Stabilizer:
         model, refined = build_model(greys, state.poses.at(index), surface, camera, config)
         start = state.poses.with_rows(index, refined)
         clip = align_clip(self._frames(), start, self._valid, model, config, self._progress.advance)
-        wrong = self._disagrees(clip.poses, motion, vertices)
+        wrong = self._disagrees(clip.poses, motion)
         self._accept(state, clip, wrong)
         residuals = (model.residual_before, model.residual_after)
         self._record(state, "photometric", motion, residuals)
@@ -289,14 +291,14 @@ class _Stabilizer:
         octave = max(0, int(np.ceil(np.log2(width / self._config.photometric.face_px))))
         return Camera(K, self._size, octave)
 
-    def _disagrees(self, poses: Poses, motion: Motion, vertices: Float) -> NDArray[np.bool_]:
-        uv = project(poses.transform(motion.shape), motion.K)
-        weights = self._landmarks.weights / self._landmarks.weights.sum()
-        off = np.linalg.norm(((uv - self._landmarks.points) * weights[:, None]).sum(1), axis=-1)
-        away = np.linalg.norm(uv - self._landmarks.points, axis=-1) @ weights
-        width = np.ptp(uv[..., 0], axis=1)
-        bad = ~np.isfinite(away) | (np.maximum(off, away) > self._config.reject_share * width)
-        return np.asarray(bad & self._valid)
+    def _disagrees(self, poses: Poses, motion: Motion) -> NDArray[np.bool_]:
+        limit = self._config.reject_share
+        parts = [
+            landmark_distance(self._landmarks.at(rows), motion.shape, poses.at(rows), motion.K)
+            for rows in chunks(len(poses))
+        ]
+        away = np.concatenate(parts)
+        return np.asarray((~np.isfinite(away) | (away > limit)) & self._valid)
 
     def _smooth(self, state: _State) -> None:
         zero = np.zeros((len(state.poses), 6))
