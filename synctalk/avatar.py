@@ -25,6 +25,7 @@ from synctalk.face_sync import DrivingSpace, FacialMask, LipRegressor
 from synctalk.gaussians.basis import BasisDeformation, DrivingCoefficients
 from synctalk.gaussians.scene import activate
 from synctalk.gaussians.triplane import TriplaneDeformation
+from synctalk.gaussians.window import HeadWindow
 from synctalk.render import rasterize
 from synctalk.render.portrait import blend_portrait
 
@@ -70,11 +71,10 @@ class Avatar:
         self._unit_mm = float(tensors["unit_mm"])
         self._gain = float(tensors["coefficient_gain"])
         self._model = _load_model(_under(tensors, "deformation.")).to(device)
-        x, y, width, height = bundle.manifest.window
-        self._window = (x, y, width, height)
-        self._K = tensors["K"].clone()
-        self._K[0, 2] -= x
-        self._K[1, 2] -= y
+        width, height = bundle.manifest.window
+        x, y, z = tensors["window_centre"].tolist()
+        self._window = HeadWindow(width, height, (x, y, z), bundle.manifest.size)
+        self._K: NDArray[np.float32] = tensors["K"].numpy()
         self._pool = ThreadPoolExecutor(
             max(torch.get_num_threads(), 1), "render", torch.set_num_threads, (1,)
         )
@@ -117,8 +117,10 @@ class Avatar:
             part = driving[slice(start, start + BATCH)]
             backgrounds = list(islice(source, len(part)))
             params = self.deform(part)
+            corners = self._window.corners(part.R, part.t, self._K)
+            Ks = self._window.intrinsics(self._K, corners).to(self.device)
             poses = _viewmats(part).to(self.device)
-            yield from self._pool.map(self._composite, params, poses, backgrounds)
+            yield from self._pool.map(self._composite, params, poses, Ks, corners, backgrounds)
 
     @torch.no_grad()
     def deform(self, driving: Driving) -> Tensor:
@@ -150,19 +152,19 @@ class Avatar:
         return blended
 
     @torch.no_grad()
-    def _composite(self, params: Tensor, viewmat: Tensor, plate: Image) -> Image:
-        x, y, width, height = self._window
+    def _composite(
+        self, params: Tensor, viewmat: Tensor, K: Tensor, corner: NDArray[np.int64], plate: Image
+    ) -> Image:
         splats = activate(params, self._unit_mm)
         rgb, alpha, _ = rasterize(
             splats.means, splats.quats, splats.scales, splats.opacities, splats.colors,
-            viewmat[None], self._K.to(self.device)[None], width, height, num_threads=1,
+            viewmat[None], K[None], self._window.width, self._window.height, num_threads=1,
         )  # fmt: skip
         frame = plate.copy()
-        window = frame[y : y + height, x : x + width]
+        window = self._window.cut(frame, corner)
         cover = rgb[0].cpu().numpy() * 255.0
         below = 1.0 - alpha[0].cpu().numpy()
-        cv2.add(cover, below * window, dst=window, dtype=cv2.CV_8U)
-        frame[y : y + height, x : x + width] = window
+        window[:] = np.clip(np.rint(cover + below * window), 0, 255)
         return frame
 
 

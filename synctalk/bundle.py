@@ -56,7 +56,7 @@ class BundleManifest:
         crop, size: the rendered square in source px, and its side as rendered.
         n_frames: frames of the source plates.
         cuts: first frame of every shot of the source but the first.
-        window: x, y, width, height of the rendered part of the crop, px.
+        window: width, height of the rendered part of the crop, px.
         settings: training configuration.
         metrics: held-out figures measured when training ended.
         training_curve: held-out PSNR while it trained.
@@ -73,7 +73,7 @@ class BundleManifest:
     source_height: int
     n_frames: int
     cuts: tuple[int, ...]
-    window: tuple[int, int, int, int]
+    window: tuple[int, int]
     settings: Mapping[str, Any]
     metrics: Mapping[str, float]
     training_curve: tuple[CurvePoint, ...]

@@ -31,7 +31,7 @@ class HeadViews:
     Args:
         images: [F,H,W,3] uint8 RGB.
         mattes: [F,H,W] uint8 alpha of the head.
-        R: [F,3,3]; t: [F,3] mm; K: [3,3] px, for these images.
+        R: [F,3,3]; t: [F,3] mm; K: [F,3,3] px, for these images.
     """
 
     images: NDArray[np.uint8]
@@ -68,7 +68,7 @@ def initial_gaussians(
 ) -> tuple[torch.Tensor, float]:
     """Packed parameters [n,14], ordered by ascending height, and the scene unit in mm."""
     rng = np.random.default_rng(seed)
-    unit = unit_mm(views.t, views.K)
+    unit = unit_mm(views.t, views.K[0])
     n_mouth = int(MOUTH_SHARE * n)
     face_share = _face_share(geometry, views)
     n_face = int((n - n_mouth) * face_share)
@@ -100,7 +100,7 @@ def project(
 
 def _face_share(geometry: HeadGeometry, views: HeadViews) -> float:
     """Share of the head's silhouette that the face mesh covers, bounded."""
-    pixels = project(geometry.vertices.astype(float), views.R[0], views.t[0], views.K)
+    pixels = project(geometry.vertices.astype(float), views.R[0], views.t[0], views.K[0])
     a, b, c = (pixels[geometry.triangles[:, i]] for i in range(3))
     ab, ac = b - a, c - a
     mesh_area = 0.5 * np.abs(ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]).sum()
@@ -160,7 +160,7 @@ def _pad(pieces: list[FloatArray], n: int, rng: np.random.Generator) -> FloatArr
 
 
 def _mesh_mask(geometry: HeadGeometry, views: HeadViews, index: int) -> NDArray[np.bool_]:
-    pixels = project(geometry.vertices.astype(float), views.R[index], views.t[index], views.K)
+    pixels = project(geometry.vertices.astype(float), views.R[index], views.t[index], views.K[index])
     mask = np.zeros(views.mattes.shape[1:], np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(pixels.astype(np.int32)), 1)
     return mask.astype(bool)
@@ -170,7 +170,7 @@ def _lift_to_ellipsoid(
     pixels: FloatArray, geometry: HeadGeometry, views: HeadViews, index: int
 ) -> FloatArray:
     """Where the rays of ``pixels`` first meet the skull, in the head frame; the rim if they miss."""
-    R, t, K = views.R[index].astype(float), views.t[index].astype(float), views.K.astype(float)
+    R, t, K = views.R[index].astype(float), views.t[index].astype(float), views.K[index].astype(float)
     face = geometry.vertices.astype(float)
     width = np.ptp(face[:, 0])
     centre = np.array([0.0, face[:, 1].max() - 0.35 * width, face[:, 2].min() - 0.10 * width])
@@ -191,7 +191,7 @@ def _mean_colors(points: FloatArray, views: HeadViews) -> FloatArray:
     weight = np.full((len(points), 1), 1e-6)
     height, width = views.mattes.shape[1:]
     for index in range(len(views.images)):
-        pixels = np.floor(project(points, views.R[index], views.t[index], views.K)).astype(int)
+        pixels = np.floor(project(points, views.R[index], views.t[index], views.K[index])).astype(int)
         x, y = np.clip(pixels[:, 0], 0, width - 1), np.clip(pixels[:, 1], 0, height - 1)
         alpha = views.mattes[index, y, x, None] / 255.0 + 1e-3
         total += alpha * views.images[index, y, x] / 255.0

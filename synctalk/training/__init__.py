@@ -97,7 +97,7 @@ def _publish(
         source_height=source.source_height,
         n_frames=source.n_frames,
         cuts=source.cuts,
-        window=(window.x, window.y, window.width, window.height),
+        window=(window.width, window.height),
         settings=dataclasses.asdict(settings),
         metrics=metrics,
         training_curve=trainer.curve,
@@ -113,6 +113,7 @@ def _tensors(
     tracks, subject = dataset.tracks, trainer.subject
     named: dict[str, Tensor] = {
         "K": torch.from_numpy(tracks.K),
+        "window_centre": torch.tensor(trainer.window.centre),
         "unit_mm": torch.tensor(trainer.unit_mm),
         "coefficient_gain": torch.tensor(settings.coefficient_gain),
         "source.lip": subject.driving.lip,

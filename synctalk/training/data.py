@@ -9,33 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synctalk.dataset import SubjectDataset
+from synctalk.errors import FootageError
+from synctalk.gaussians.window import HeadWindow, fit_window
 from synctalk.progress import ProgressCallback, StageProgress
 
 MATTE_VISIBLE = 8
-MARGIN_PX = 8
-ALIGN_PX = 8
-
-
-@dataclass(frozen=True)
-class Window:
-    """A rectangle of the dataset's crop, px: the only part that is rendered."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    def cut(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The window of an image [H,W,...] (a view)."""
-        return image[self.y : self.y + self.height, self.x : self.x + self.width]
-
-    def intrinsics(self, K: NDArray[np.float32], scale: float = 1.0) -> NDArray[np.float32]:
-        """``K`` [3,3] seen from the window's corner, for images scaled by ``scale``."""
-        moved = K.copy()
-        moved[0, 2] -= self.x
-        moved[1, 2] -= self.y
-        moved[:2] *= scale
-        return moved
 
 
 @dataclass(frozen=True)
@@ -44,10 +22,12 @@ class FrameStack:
 
     Args:
         index: [F] frame numbers in the dataset.
+        corner: [F,2] upper left corner of the window in each frame, px.
         rgb: [F,h,w,3] uint8; plate: [F,h,w,3] uint8; matte: [F,h,w] uint8.
     """
 
     index: NDArray[np.int64]
+    corner: NDArray[np.int64]
     rgb: NDArray[np.uint8]
     plate: NDArray[np.uint8]
     matte: NDArray[np.uint8]
@@ -65,35 +45,40 @@ class FrameStack:
         return rgb, plate, matte
 
 
-def head_window(dataset: SubjectDataset, stride: int = 5) -> Window:
-    """The smallest aligned window that holds the head in every (``stride``-th) frame."""
-    size = dataset.manifest.size
-    rows = np.zeros(size, bool)
-    columns = np.zeros(size, bool)
+def head_window(dataset: SubjectDataset, stride: int = 5) -> HeadWindow:
+    """The smallest window that holds the head in every (``stride``-th) tracked frame."""
+    tracks, size = dataset.tracks, dataset.manifest.size
+    frames, boxes = [], []
     for i, matte in enumerate(dataset.mattes()):
-        if i % stride == 0:
-            visible = matte > MATTE_VISIBLE
-            rows |= visible.sum(1) > 2
-            columns |= visible.sum(0) > 2
-    y, height = _span(rows, size)
-    x, width = _span(columns, size)
-    return Window(x, y, width, height)
+        if i % stride == 0 and tracks.valid[i]:
+            box = _visible_box(matte)
+            if box is not None:
+                frames.append(i)
+                boxes.append(box)
+    if not frames:
+        raise FootageError(
+            f"{dataset.path}: the head's mask is empty in every frame.",
+            reason="NO_HEAD",
+            remedy="Film one person from the front, with the whole head in the picture.",
+        )
+    index = np.array(frames)
+    box_array = np.array(boxes, np.float32)
+    return fit_window(box_array, tracks.R[index], tracks.t[index], tracks.K, size)
 
 
-def _span(occupied: NDArray[np.bool_], size: int) -> tuple[int, int]:
-    where = np.nonzero(occupied)[0]
-    if len(where) == 0:
-        return 0, size
-    first = max(int(where[0]) - MARGIN_PX, 0)
-    length = min(int(where[-1]) + 1 + MARGIN_PX, size) - first
-    length = -(-length // ALIGN_PX) * ALIGN_PX
-    return max(min(first, size - length), 0), min(length, size)
+def _visible_box(matte: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
+    """x0, y0, x1, y1 of the head in a matte; rows and columns of stray pixels do not count."""
+    visible = matte > MATTE_VISIBLE
+    rows, columns = np.nonzero(visible.sum(1) > 2)[0], np.nonzero(visible.sum(0) > 2)[0]
+    if len(rows) == 0 or len(columns) == 0:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def load_frames(
     dataset: SubjectDataset,
     wanted: NDArray[np.int64],
-    window: Window,
+    window: HeadWindow,
     progress: ProgressCallback,
 ) -> FrameStack:
     """Read the ``wanted`` (sorted) frames of ``window`` into memory, one pass over the files."""
@@ -102,6 +87,8 @@ def load_frames(
     plate = np.empty((*shape, 3), np.uint8)
     matte = np.empty(shape, np.uint8)
     slot = {int(frame): i for i, frame in enumerate(wanted)}
+    tracks = dataset.tracks
+    corner = window.corners(tracks.R[wanted], tracks.t[wanted], tracks.K)
     first, last = int(wanted[0]), int(wanted[-1])
     stage = StageProgress(progress, "load frames", len(wanted))
     streams = zip(
@@ -112,8 +99,8 @@ def load_frames(
             break
         if number in slot:
             i = slot[number]
-            rgb[i] = window.cut(image)
-            plate[i] = window.cut(background)
-            matte[i] = window.cut(alpha)
+            rgb[i] = window.cut(image, corner[i])
+            plate[i] = window.cut(background, corner[i])
+            matte[i] = window.cut(alpha, corner[i])
             stage.advance()
-    return FrameStack(wanted, rgb, plate, matte)
+    return FrameStack(wanted, corner, rgb, plate, matte)

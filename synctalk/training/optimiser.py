@@ -51,20 +51,10 @@ class Adam:
                     parameter.grad = None
 
     def _update(self, group: Group, name: str, parameter: nn.Parameter, rate: float) -> None:
-        first, second = self._moments[name]
         assert parameter.grad is not None
-        adam_step(
-            parameter.data,
-            parameter.grad,
-            first,
-            second,
-            lr=group.lr * rate,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
-            eps=EPS,
-            step=self.step_count,
-            decay=group.decay * rate,
-        )
+        tensors = (parameter.detach(), parameter.grad.contiguous(), *self._moments[name])
+        step = _fused if parameter.device.type == "cpu" else _plain
+        step(*tensors, group.lr * rate, group.decay / group.lr, self.step_count)
 
     def state(self) -> dict[str, Tensor]:
         """Moments by name, and the step count."""
@@ -80,3 +70,23 @@ class Adam:
         for name, (first, second) in self._moments.items():
             first.copy_(state[f"{name}.first"])
             second.copy_(state[f"{name}.second"])
+
+
+def _fused(
+    p: Tensor, grad: Tensor, first: Tensor, second: Tensor, lr: float, decay: float, step: int
+) -> None:
+    adam_step(
+        p, grad, first, second, lr=lr, beta1=BETAS[0], beta2=BETAS[1], eps=EPS,
+        step=step, weight_decay=decay,
+    )  # fmt: skip
+
+
+def _plain(
+    p: Tensor, grad: Tensor, first: Tensor, second: Tensor, lr: float, decay: float, step: int
+) -> None:
+    """The same step in torch operations, for tensors on a GPU."""
+    first.lerp_(grad, 1 - BETAS[0])
+    second.lerp_(grad.square(), 1 - BETAS[1])
+    scale = (1 - BETAS[1] ** step) ** 0.5
+    p.mul_(1 - lr * decay)
+    p.addcdiv_(first, second.sqrt().div_(scale).add_(EPS), value=-lr / (1 - BETAS[0] ** step))

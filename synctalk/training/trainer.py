@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from synctalk.bundle import CurvePoint
@@ -29,7 +30,7 @@ from synctalk.progress import ProgressCallback, StageProgress
 from synctalk.training import curriculum
 from synctalk.training.checkpoint import Checkpoint
 from synctalk.training.config import TrainConfig
-from synctalk.training.data import FrameStack, Window, head_window, load_frames
+from synctalk.training.data import FrameStack, head_window, load_frames
 from synctalk.training.optimiser import Adam, Group
 from synctalk.training.subject import Subject, study
 from synctalk.training.views import View, ViewGradient, ViewLoss, ViewPool
@@ -74,7 +75,6 @@ class Trainer:
         self._progress = progress
         self.subject = study(dataset)
         self.window = head_window(dataset)
-        self._K = self.window.intrinsics(dataset.tracks.K)
         self._train = self._load_training_frames()
         self._checks = self._load_checks()
         self.base, self.unit_mm = initial_gaussians(
@@ -224,12 +224,12 @@ class Trainer:
         pick = np.linspace(0, len(self._train) - 1, min(SEED_VIEWS, len(self._train))).astype(int)
         frames = self._train.index[pick]
         tracks = self.dataset.tracks
+        K = self.window.intrinsics(tracks.K, self._train.corner[pick]).numpy()
         return HeadViews(
-            self._train.rgb[pick], self._train.matte[pick],
-            tracks.R[frames], tracks.t[frames], self._K,
-        )  # fmt: skip
+            self._train.rgb[pick], self._train.matte[pick], tracks.R[frames], tracks.t[frames], K
+        )
 
-    def _sampling_probability(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _sampling_probability(self) -> NDArray[np.float64]:
         index = self._train.index
         return curriculum.rarity(
             self.subject.mouth_opening[index],
@@ -237,7 +237,7 @@ class Trainer:
             self.config.rare_frame_power,
         )
 
-    def _frame_index(self, batch: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+    def _frame_index(self, batch: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(self._train.index[batch])
 
     def _scaled(self, driving: DrivingCoefficients) -> DrivingCoefficients:
@@ -262,15 +262,15 @@ class Trainer:
         half = self.step < self.config.half_resolution_share * self.config.steps
         stack = self._train
         arrays = stack.halved(i) if half else (stack.rgb[i], stack.plate[i], stack.matte[i])
-        K = self.window.intrinsics(self.dataset.tracks.K, 0.5 if half else 1.0)
-        return self._make_view(arrays, int(stack.index[i]), K)
+        return self._make_view(arrays, stack, i, 0.5 if half else 1.0)
 
     def _make_view(
-        self, arrays: tuple[np.ndarray, ...], frame: int, K: np.ndarray  # type: ignore[type-arg]
+        self, arrays: tuple[NDArray[np.uint8], ...], stack: FrameStack, i: int, scale: float
     ) -> View:
         rgb, plate, matte = (torch.from_numpy(a).to(self.device) for a in arrays)
-        viewmat = self.subject.viewmats[frame].to(self.device)
-        return View(rgb, plate, matte, viewmat, torch.from_numpy(K).to(self.device))
+        viewmat = self.subject.viewmats[int(stack.index[i])].to(self.device)
+        K = self.window.intrinsics(self.dataset.tracks.K, stack.corner[i : i + 1], scale)[0]
+        return View(rgb, plate, matte, viewmat, K.to(self.device))
 
     # -- held-out checks, snapshots, checkpoints ---------------------------------------------
 
@@ -288,8 +288,8 @@ class Trainer:
             params = self.model(self._driving[torch.from_numpy(stack.index)])
         params = params.expand(len(stack), -1, -1)
         views = [
-            self._make_view((stack.rgb[i], stack.plate[i], stack.matte[i]), int(f), self._K)
-            for i, f in enumerate(stack.index)
+            self._make_view((stack.rgb[i], stack.plate[i], stack.matte[i]), stack, i, 1.0)
+            for i in range(len(stack))
         ]
         images = self._pool.images(params, views)
         pixels = self.dataset.manifest.size**2 * 3

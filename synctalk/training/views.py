@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synctalk.gaussians.scene import activate
-from synctalk.render import l1_dssim, rasterize
+from synctalk.render import RasterizeMeta, l1_dssim, rasterize
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class ViewPool:
         """Stop the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _render(self, params: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _render(self, params: Tensor, view: View) -> tuple[Tensor, Tensor, RasterizeMeta]:
         splats = activate(params, self._unit_mm)
         height, width = view.matte.shape
         rgb, alpha, meta = rasterize(
@@ -91,8 +91,7 @@ class ViewPool:
             view.viewmat[None], view.K[None], width, height, num_threads=1,
         )  # fmt: skip
         plate = view.plate.to(rgb.dtype) / 255.0
-        means2d: Tensor | None = meta["means2d"]
-        return rgb[0] + (1.0 - alpha[0]) * plate, alpha[0, ..., 0], means2d
+        return rgb[0] + (1.0 - alpha[0]) * plate, alpha[0, ..., 0], meta
 
     def _image(self, params: Tensor, view: View) -> NDArray[np.uint8]:
         with torch.no_grad():
@@ -102,22 +101,14 @@ class ViewPool:
 
     def _one(self, params: Tensor, view: View) -> ViewGradient:
         leaf = params.clone().requires_grad_()
-        image, alpha, means2d = self._render(leaf, view)
-        if means2d is not None and means2d.requires_grad:
-            means2d.retain_grad()
+        image, alpha, meta = self._render(leaf, view)
         loss = l1_dssim(
             image[None], view.rgb[None],
             weight=None if view.weight is None else view.weight[None],
-            lambda_dssim=self._loss.lambda_dssim,
+            lambda_dssim=self._loss.lambda_dssim, num_threads=1,
         )  # fmt: skip
         matte = view.matte.to(alpha.dtype) / 255.0
         loss = loss + self._loss.alpha_weight * (alpha - matte).abs().mean()
         loss.backward()
         assert leaf.grad is not None
-        return ViewGradient(float(loss.detach()), leaf.grad, _image_plane(means2d, leaf))
-
-
-def _image_plane(means2d: Tensor | None, leaf: Tensor) -> Tensor:
-    if means2d is None or means2d.grad is None:
-        return torch.zeros(leaf.shape[0], device=leaf.device)
-    return means2d.grad.reshape(-1, leaf.shape[0], 2)[0].norm(dim=1)
+        return ViewGradient(float(loss.detach()), leaf.grad, meta.means2d_grad[0].norm(dim=1))
