@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from synctalk.evaluation import EvaluationReport, evaluate
     from synctalk.inspect import Description, describe
-    from synctalk.preprocess import preprocess
+    from synctalk.preprocessing import preprocess
     from synctalk.progress import ProgressCallback, ProgressEvent
     from synctalk.training import train
 
@@ -92,7 +92,7 @@ _HOMES = {
     "diagnose": "synctalk.doctor",
     "dub": "synctalk.dubbing",
     "evaluate": "synctalk.evaluation",
-    "preprocess": "synctalk.preprocess",
+    "preprocess": "synctalk.preprocessing",
     "train": "synctalk.training",
 }
 

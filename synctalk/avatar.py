@@ -21,10 +21,11 @@ from torch import Tensor
 
 from synctalk.bundle import AvatarBundle, BundleManifest
 from synctalk.dataset import Tracks
-from synctalk.face_sync import DrivingSpace, FacialMask, LipRegressor
-from synctalk.gaussians.basis import BasisDeformation, DrivingCoefficients
+from synctalk.errors import BackendError
+from synctalk.face_sync import DrivingSpace, LipRegressor
+from synctalk.gaussians.basis import DrivingCoefficients
+from synctalk.gaussians.restore import restore_deformation
 from synctalk.gaussians.scene import activate
-from synctalk.gaussians.triplane import TriplaneDeformation
 from synctalk.gaussians.window import HeadWindow
 from synctalk.render import rasterize
 from synctalk.render.portrait import blend_portrait
@@ -70,7 +71,8 @@ class Avatar:
         self.source_mesh: NDArray[np.float32] = tensors["source.mesh"].numpy()
         self._unit_mm = float(tensors["unit_mm"])
         self._gain = float(tensors["coefficient_gain"])
-        self._model = _load_model(_under(tensors, "deformation.")).to(device)
+        self._model = restore_deformation(_under(tensors, "deformation."))
+        self._model.requires_grad_(False).to(device)
         width, height = bundle.manifest.window
         x, y, z = tensors["window_centre"].tolist()
         self._window = HeadWindow(width, height, (x, y, z), bundle.manifest.size)
@@ -140,7 +142,7 @@ class Avatar:
         return blend_portrait(crop, source, mesh)
 
     def blend_into(self, frame: Image, crop: Image, mesh: NDArray[np.float32]) -> Image:
-        """A source frame [H,W,3] with the face of ``crop`` [S,S,3] blended in, at its resolution."""
+        """A source frame [H,W,3], at its own resolution, with the face of ``crop`` [S,S,3]."""
         window = self.manifest.crop
         if window.side != crop.shape[0]:
             scale = window.side / crop.shape[0]
@@ -174,8 +176,6 @@ def pick_device(name: str) -> torch.device:
     Raises:
         BackendError: CUDA was asked for and is not there.
     """
-    from synctalk.errors import BackendError
-
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
@@ -192,29 +192,6 @@ def _viewmats(driving: Driving) -> Tensor:
     matrices[:, :3, :3] = torch.from_numpy(driving.R)
     matrices[:, :3, 3] = torch.from_numpy(driving.t)
     return matrices
-
-
-def _load_model(state: dict[str, Tensor]) -> BasisDeformation | TriplaneDeformation:
-    """The deformation whose tensors ``state`` holds, told by their names."""
-    scale = state["column_scale"]
-    base = state["base"] * scale
-    if "basis_lip" in state:
-        sizes = [state[f"basis_{kind}"].shape[0] for kind in ("lip", "exp", "pose")]
-        mask = _padded_mask(state, len(base))
-        model: BasisDeformation | TriplaneDeformation = BasisDeformation(base, mask, *sizes, scale)
-    else:
-        mask = FacialMask(state["m_lip"], state["m_exp"])
-        sizes = [int(n) for n in state.pop("sizes")]
-        model = TriplaneDeformation(base, mask, *sizes, scale)
-    model.load_state_dict(state)
-    return model.requires_grad_(False)
-
-
-def _padded_mask(state: dict[str, Tensor], n: int) -> FacialMask:
-    lip, expression = torch.zeros(n), torch.zeros(n)
-    lip[: len(state["m_lip"])] = state["m_lip"][:, 0]
-    expression[n - len(state["m_exp"]) :] = state["m_exp"][:, 0]
-    return FacialMask(lip, expression)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -113,8 +113,12 @@ class BasisDeformation(nn.Module):
         """Deformed parameters [V,N,14] from basis weights."""
         views, n = len(w), self.base.shape[0]
         params = self.base + (w.pose @ self.basis_pose).view(views, n, N_COLUMNS)
-        lip = (w.lip @ self.basis_lip).view(views, self.n_lower, N_COLUMNS) * self.get_buffer("m_lip")
-        exp = (w.expression @ self.basis_exp).view(views, self.n_upper, N_COLUMNS) * self.get_buffer("m_exp")
+        lip = (w.lip @ self.basis_lip).view(views, self.n_lower, N_COLUMNS) * self.get_buffer(
+            "m_lip"
+        )
+        exp = (w.expression @ self.basis_exp).view(
+            views, self.n_upper, N_COLUMNS
+        ) * self.get_buffer("m_exp")
         params[:, : self.n_lower] += lip
         params[:, n - self.n_upper :] += exp
         return params * self.get_buffer("column_scale")

@@ -160,7 +160,9 @@ def _pad(pieces: list[FloatArray], n: int, rng: np.random.Generator) -> FloatArr
 
 
 def _mesh_mask(geometry: HeadGeometry, views: HeadViews, index: int) -> NDArray[np.bool_]:
-    pixels = project(geometry.vertices.astype(float), views.R[index], views.t[index], views.K[index])
+    pixels = project(
+        geometry.vertices.astype(float), views.R[index], views.t[index], views.K[index]
+    )
     mask = np.zeros(views.mattes.shape[1:], np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(pixels.astype(np.int32)), 1)
     return mask.astype(bool)
@@ -170,7 +172,11 @@ def _lift_to_ellipsoid(
     pixels: FloatArray, geometry: HeadGeometry, views: HeadViews, index: int
 ) -> FloatArray:
     """Where the rays of ``pixels`` first meet the skull, in the head frame; the rim if they miss."""
-    R, t, K = views.R[index].astype(float), views.t[index].astype(float), views.K[index].astype(float)
+    R, t, K = (
+        views.R[index].astype(float),
+        views.t[index].astype(float),
+        views.K[index].astype(float),
+    )
     face = geometry.vertices.astype(float)
     width = np.ptp(face[:, 0])
     centre = np.array([0.0, face[:, 1].max() - 0.35 * width, face[:, 2].min() - 0.10 * width])
@@ -191,7 +197,9 @@ def _mean_colors(points: FloatArray, views: HeadViews) -> FloatArray:
     weight = np.full((len(points), 1), 1e-6)
     height, width = views.mattes.shape[1:]
     for index in range(len(views.images)):
-        pixels = np.floor(project(points, views.R[index], views.t[index], views.K[index])).astype(int)
+        pixels = np.floor(project(points, views.R[index], views.t[index], views.K[index])).astype(
+            int
+        )
         x, y = np.clip(pixels[:, 0], 0, width - 1), np.clip(pixels[:, 1], 0, height - 1)
         alpha = views.mattes[index, y, x, None] / 255.0 + 1e-3
         total += alpha * views.images[index, y, x] / 255.0

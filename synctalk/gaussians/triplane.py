@@ -72,6 +72,7 @@ class TriplaneDeformation(nn.Module):
     ) -> None:
         super().__init__()
         self.register_buffer("column_scale", column_scale)
+        self.register_buffer("sizes", torch.tensor([n_lip, n_expression, n_pose]))
         self.register_buffer("m_lip", mask.lip)
         self.register_buffer("m_exp", mask.expression)
         self.base = nn.Parameter(base / column_scale)

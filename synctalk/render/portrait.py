@@ -12,13 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from synctalk.face.topology import FACE_OVAL
 
-FACE_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
-    148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-"""The face's outline in the 478-point mesh, clockwise from the top of the forehead."""
+Image = NDArray[np.uint8]
 
 SHRINK = 0.06
 """The mask's edge lies this share of the face's height inside the outline (above the mouth)."""

@@ -36,9 +36,7 @@ def thin(probability: NDArray[np.float64], limit: int, seed: int) -> NDArray[np.
     return np.sort(rng.choice(n, limit, replace=False, p=probability))
 
 
-def batch(
-    probability: NDArray[np.float64], size: int, seed: int, step: int
-) -> NDArray[np.int64]:
+def batch(probability: NDArray[np.float64], size: int, seed: int, step: int) -> NDArray[np.int64]:
     """The frames of one step, a function of ``(seed, step)`` alone, so that a resumed run agrees."""
     rng = np.random.default_rng((seed, step))
     return rng.choice(len(probability), size, p=probability)

@@ -91,9 +91,7 @@ def load_frames(
     corner = window.corners(tracks.R[wanted], tracks.t[wanted], tracks.K)
     first, last = int(wanted[0]), int(wanted[-1])
     stage = StageProgress(progress, "load frames", len(wanted))
-    streams = zip(
-        dataset.frames(first), dataset.plates(first), dataset.mattes(first), strict=False
-    )
+    streams = zip(dataset.frames(first), dataset.plates(first), dataset.mattes(first), strict=False)
     for number, (image, background, alpha) in enumerate(streams, start=first):
         if number > last:
             break

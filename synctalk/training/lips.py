@@ -12,9 +12,7 @@ from synctalk.progress import ProgressCallback, StageProgress
 from synctalk.training.subject import Subject
 
 
-def fit_lips(
-    dataset: SubjectDataset, subject: Subject, progress: ProgressCallback
-) -> LipRegressor:
+def fit_lips(dataset: SubjectDataset, subject: Subject, progress: ProgressCallback) -> LipRegressor:
     """Fit the lip regressor on the training frames' speech, clean and disturbed."""
     stage = StageProgress(progress, "lips", 1)
     valid = subject.usable.copy()

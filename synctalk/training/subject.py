@@ -11,7 +11,7 @@ from torch import Tensor
 
 from synctalk.dataset import SubjectDataset, Tracks
 from synctalk.face import ARKIT_NAMES, load_canonical_face
-from synctalk.face_sync import INNER_LIP, EYE_POINTS, LIP_POINTS, DrivingSpace, fit_driving_space
+from synctalk.face_sync import EYE_POINTS, INNER_LIP, LIP_POINTS, DrivingSpace, fit_driving_space
 from synctalk.gaussians.basis import DrivingCoefficients
 from synctalk.gaussians.initialise import HeadGeometry
 
@@ -64,9 +64,7 @@ def study(dataset: SubjectDataset) -> Subject:
     train = usable.copy()
     train[dataset.held_out_range.start :] = False
     arrays = (torch.from_numpy(a) for a in (tracks.mesh, tracks.R, tracks.t, tracks.K))
-    space = fit_driving_space(
-        *arrays, torch.from_numpy(tracks.vertices), torch.from_numpy(train)
-    )
+    space = fit_driving_space(*arrays, torch.from_numpy(tracks.vertices), torch.from_numpy(train))
     driving = driving_coefficients(space, tracks)
     eyes = [ARKIT_NAMES.index("eyeBlinkLeft"), ARKIT_NAMES.index("eyeBlinkRight")]
     return Subject(

@@ -24,6 +24,7 @@ from synctalk.face_sync import facial_mask
 from synctalk.gaussians.basis import BasisDeformation, DrivingCoefficients
 from synctalk.gaussians.densify import densify
 from synctalk.gaussians.initialise import HeadViews, initial_gaussians
+from synctalk.gaussians.restore import restore_deformation
 from synctalk.gaussians.scene import COLOR, LOG_SCALE, MEAN, N_COLUMNS, OPACITY, QUAT
 from synctalk.gaussians.triplane import TriplaneDeformation
 from synctalk.progress import ProgressCallback, StageProgress
@@ -32,7 +33,7 @@ from synctalk.training.checkpoint import Checkpoint
 from synctalk.training.config import TrainConfig
 from synctalk.training.data import FrameStack, head_window, load_frames
 from synctalk.training.optimiser import Adam, Group
-from synctalk.training.subject import Subject, study
+from synctalk.training.subject import study
 from synctalk.training.views import View, ViewGradient, ViewLoss, ViewPool
 
 SEED_VIEWS = 40
@@ -328,12 +329,7 @@ class Trainer:
 
     def deformation_state(self) -> dict[str, Tensor]:
         """The deformation's tensors, as a bundle stores them."""
-        state = dict(self.model.state_dict())
-        if isinstance(self.model, TriplaneDeformation):
-            driving = self._driving
-            sizes = (driving.lip.shape[1], driving.expression.shape[1], driving.pose.shape[1])
-            state["sizes"] = torch.tensor(sizes)
-        return state
+        return dict(self.model.state_dict())
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from ``checkpoint``, to the same result as an unbroken run."""
@@ -341,12 +337,13 @@ class Trainer:
         self.seconds, self.curve = checkpoint.seconds, checkpoint.curve
 
     def _restore(self, step: int, tensors: dict[str, Tensor]) -> None:
-        base = tensors["model.base"].cpu() * column_scale()
-        if any(name.startswith("model.m_lip") for name in tensors):
-            self.model, self._adam = self._deforming_model(base)
+        state = _under(tensors, "model.")
+        if "m_lip" in state:
+            self.model = restore_deformation(state).to(self.device)
+            self._adam = Adam(_groups(self.model, self.config))
         else:
-            self.model, self._adam = self._canonical_model(base)
-        self.model.load_state_dict(_under(tensors, "model."))
+            self.model, self._adam = self._canonical_model(state["base"] * column_scale())
+            self.model.load_state_dict(state)
         self._adam.load_state(_under(tensors, "adam."))
         self._grad2d = tensors["grad2d"].clone()
         self._rollbacks = int(tensors["rollbacks"])

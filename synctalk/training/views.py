@@ -68,7 +68,9 @@ class ViewPool:
         self._unit_mm = unit_mm
         self._loss = loss
         self._device = device
-        self._pool = ThreadPoolExecutor(threads, "view", initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(
+            threads, "view", initializer=torch.set_num_threads, initargs=(1,)
+        )
 
     def gradients(self, params: Tensor, views: Sequence[View]) -> list[ViewGradient]:
         """Gradients of ``params`` [V,N,14] (or [1,N,14] for all), a row a view, in order."""

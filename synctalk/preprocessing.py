@@ -34,7 +34,13 @@ from synctalk.dataset import (
     sha256_file,
 )
 from synctalk.errors import DatasetError, FootageError, InputError
-from synctalk.face import FaceTrack, GeometricCapturer, make_tracker, parse_frames
+from synctalk.face import (
+    FaceTrack,
+    GeometricCapturer,
+    MeshFaceTracker,
+    make_tracker,
+    parse_frames,
+)
 from synctalk.face_sync import AudioVisualEncoder
 from synctalk.head_sync import HeadTrack, stabilize
 from synctalk.media import (
@@ -190,7 +196,7 @@ class _Preprocessor:
         size = min(self._size, crop.side // 16 * 16)
         self._frames = lambda: self._crops(crop, size)
         cuts = tuple(work.stage("cuts", lambda: detect_cuts(self._frames())))
-        work.stage("track", lambda: self._track(cuts))
+        tracked = work.stage("track", lambda: self._track(cuts))
         track = _load_track(folder / "track.safetensors", size)
         work.stage("quality", lambda: self._quality(media, track, cuts))
         work.stage("pose", lambda: self._pose(track, cuts, size))
@@ -205,7 +211,7 @@ class _Preprocessor:
             size=size,
             n_frames=media.n_frames,
             cuts=cuts,
-            tracker=self._tracker_name,
+            tracker=tracked["tracker"],
             timings_s=work.timings_s,
         )
         return publish(folder, final, manifest)
@@ -268,7 +274,8 @@ class _Preprocessor:
             },
             self._work.folder / "track.safetensors",
         )
-        return {"found": int(track.found.sum())}
+        name = "mesh" if isinstance(tracker, MeshFaceTracker) else "face-alignment"
+        return {"found": int(track.found.sum()), "tracker": name}
 
     def _quality(
         self, media: NormalisedMedia, track: FaceTrack, cuts: tuple[int, ...]
@@ -283,7 +290,7 @@ class _Preprocessor:
                 report,
                 first.remedy,
             )
-        picture = draw_quality_picture(report, self._frames, track, wav)
+        picture = draw_quality_picture(report, track, wav)
         (folder / parts.QUALITY).write_text(report.to_json())
         _write_png(folder / parts.QUALITY_PICTURE, picture)
         return {"warnings": len(report.warnings)}
