@@ -155,7 +155,8 @@ class AvatarBundle:
             BundleError: the file was changed or damaged.
         """
         self.verify(WEIGHTS)
-        return load_file(self.path / WEIGHTS)
+        tensors: dict[str, Tensor] = load_file(self.path / WEIGHTS)
+        return tensors
 
     def verify(self, *names: str) -> None:
         """Compare parts (all when none is named) with their digests.

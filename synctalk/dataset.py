@@ -77,7 +77,8 @@ class Crop:
         window = frame[self.y : self.y + self.side, self.x : self.x + self.side]
         if self.side == size:
             return np.ascontiguousarray(window)
-        return cv2.resize(window, (size, size), interpolation=cv2.INTER_AREA)
+        scaled: Image = cv2.resize(window, (size, size), interpolation=cv2.INTER_AREA)
+        return scaled
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def play_order(n_frames: int, cuts: tuple[int, ...], length: int) -> NDArray[np.
     Neighbouring output frames show the same or neighbouring source frames, so nothing jumps.
     """
     edges = [0, *cuts, n_frames]
-    start, stop = max(zip(edges[:-1], edges[1:], strict=True), key=lambda shot: shot[1] - shot[0])
+    start, stop = max(pairwise(edges), key=lambda shot: shot[1] - shot[0])
     span = stop - start
     if length <= span:
         return np.arange(start, start + length)

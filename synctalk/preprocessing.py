@@ -188,13 +188,14 @@ class _Preprocessor:
     ) -> None:
         self._source, self._work, self._progress = source, work, progress
         self._tracker_name, self._size, self._device = tracker, size, device
+        self._shape = (Crop(0, 0, size), size)
 
     def run(self, final: Path) -> SubjectDataset:
         work, folder = self._work, self._work.folder
         media = NormalisedMedia(**work.stage("normalise", self._normalise))
         crop = Crop(**work.stage("locate", lambda: self._locate(media)))
         size = min(self._size, crop.side // 16 * 16)
-        self._frames = lambda: self._crops(crop, size)
+        self._shape = (crop, size)
         cuts = tuple(work.stage("cuts", lambda: detect_cuts(self._frames())))
         tracked = work.stage("track", lambda: self._track(cuts))
         track = _load_track(folder / "track.safetensors", size)
@@ -216,7 +217,8 @@ class _Preprocessor:
         )
         return publish(folder, final, manifest)
 
-    def _crops(self, crop: Crop, size: int) -> Iterator[Image]:
+    def _frames(self) -> Iterator[Image]:
+        crop, size = self._shape
         for frame in VideoReader(self._work.folder / parts.FRAMES):
             yield crop.cut(frame, size)
 

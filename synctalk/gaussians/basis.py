@@ -27,7 +27,7 @@ HIDDEN = 48
 
 
 class CoefficientMLP(nn.Module):
-    """Driving coefficients to basis weights: ``w = f + MLP(f)``, [V,K] to [V,K]; starts as identity."""
+    """Coefficients to basis weights [V,K]: ``w = f + MLP(f)``; starts as the identity."""
 
     def __init__(self, n: int) -> None:
         super().__init__()

@@ -64,4 +64,5 @@ def _sample_offsets(params: Tensor, generator: torch.Generator) -> Tensor:
     w, x, y, z = torch.nn.functional.normalize(params[:, QUAT], dim=1).unbind(1)
     axis = torch.stack([x, y, z], dim=1)
     cross = 2 * torch.linalg.cross(axis, noise)
-    return noise + w[:, None] * cross + torch.linalg.cross(axis, cross)
+    turned: Tensor = noise + w[:, None] * cross + torch.linalg.cross(axis, cross)
+    return turned

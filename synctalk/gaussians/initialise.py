@@ -171,7 +171,7 @@ def _mesh_mask(geometry: HeadGeometry, views: HeadViews, index: int) -> NDArray[
 def _lift_to_ellipsoid(
     pixels: FloatArray, geometry: HeadGeometry, views: HeadViews, index: int
 ) -> FloatArray:
-    """Where the rays of ``pixels`` first meet the skull, in the head frame; the rim if they miss."""
+    """Where rays through ``pixels`` first meet the skull (the rim if they miss), head frame."""
     R, t, K = (
         views.R[index].astype(float),
         views.t[index].astype(float),
@@ -204,4 +204,5 @@ def _mean_colors(points: FloatArray, views: HeadViews) -> FloatArray:
         alpha = views.mattes[index, y, x, None] / 255.0 + 1e-3
         total += alpha * views.images[index, y, x] / 255.0
         weight += alpha
-    return total / weight
+    mean: FloatArray = total / weight
+    return mean

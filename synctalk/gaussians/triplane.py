@@ -93,7 +93,8 @@ class TriplaneDeformation(nn.Module):
     def canonical_params(self) -> Tensor:
         """Canonical parameters [1,N,14] (eq. 18)."""
         f_mu = self.triplane(self._positions())
-        return ((self.base + self.canonical(f_mu)) * self.get_buffer("column_scale"))[None]
+        params: Tensor = (self.base + self.canonical(f_mu)) * self.get_buffer("column_scale")
+        return params[None]
 
     def forward(self, f: DrivingCoefficients) -> Tensor:
         """Deformed parameters [V,N,14] of V frames (eq. 19–20)."""

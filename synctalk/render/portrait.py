@@ -8,6 +8,8 @@ source plate, and a chin that moves must not be cut.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +47,8 @@ def face_mask(mesh: NDArray[np.float32], height: int, width: int) -> NDArray[np.
     mask = np.zeros((height, width), np.float32)
     cv2.fillPoly(mask, [np.round(moved).astype(np.int32)], 1.0)
     sigma = FEATHER * face_height
-    return cv2.GaussianBlur(mask, (0, 0), sigma)
+    soft: NDArray[np.float32] = cv2.GaussianBlur(mask, (0, 0), sigma)
+    return soft
 
 
 def blend_portrait(rendered: Image, source: Image, mesh: NDArray[np.float32]) -> Image:
@@ -59,3 +62,14 @@ def blend_portrait(rendered: Image, source: Image, mesh: NDArray[np.float32]) ->
     mask = face_mask(mesh, *source.shape[:2])[..., None]
     blended = source + mask * (rendered.astype(np.float32) - source)
     return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+
+
+class TorsoRestorer(Protocol):
+    """OOD Audio Torso Restorer (S §III-F; METHOD row 13): its interface; none is built yet.
+
+    It repairs the seam under the chin where the rendered jaw and the source's differ.
+    """
+
+    def restore(self, crop: Image, seam: NDArray[np.float32]) -> Image:
+        """``crop`` [S,S,3] with the pixels of ``seam`` [S,S] in [0,1] inpainted."""
+        ...

@@ -1,4 +1,4 @@
-"""Which frames to show: rare mouth shapes and blinks more often than their share (METHOD row 10)."""
+"""Which frames to show: rare mouth shapes and blinks more often (METHOD row 10)."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def thin(probability: NDArray[np.float64], limit: int, seed: int) -> NDArray[np.
 
 
 def batch(probability: NDArray[np.float64], size: int, seed: int, step: int) -> NDArray[np.int64]:
-    """The frames of one step, a function of ``(seed, step)`` alone, so that a resumed run agrees."""
+    """The frames of one step: a function of seed and step alone, so that a resumed run agrees."""
     rng = np.random.default_rng((seed, step))
     return rng.choice(len(probability), size, p=probability)

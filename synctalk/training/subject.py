@@ -63,8 +63,10 @@ def study(dataset: SubjectDataset) -> Subject:
     usable = tracks.valid & (tracks.score > 0)
     train = usable.copy()
     train[dataset.held_out_range.start :] = False
-    arrays = (torch.from_numpy(a) for a in (tracks.mesh, tracks.R, tracks.t, tracks.K))
-    space = fit_driving_space(*arrays, torch.from_numpy(tracks.vertices), torch.from_numpy(train))
+    mesh, R, t, K, vertices = (
+        torch.from_numpy(a) for a in (tracks.mesh, tracks.R, tracks.t, tracks.K, tracks.vertices)
+    )
+    space = fit_driving_space(mesh, R, t, K, vertices, torch.from_numpy(train))
     driving = driving_coefficients(space, tracks)
     eyes = [ARKIT_NAMES.index("eyeBlinkLeft"), ARKIT_NAMES.index("eyeBlinkRight")]
     return Subject(

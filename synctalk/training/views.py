@@ -68,9 +68,7 @@ class ViewPool:
         self._unit_mm = unit_mm
         self._loss = loss
         self._device = device
-        self._pool = ThreadPoolExecutor(
-            threads, "view", initializer=torch.set_num_threads, initargs=(1,)
-        )
+        self._pool = ThreadPoolExecutor(threads, "view", torch.set_num_threads, (1,))
 
     def gradients(self, params: Tensor, views: Sequence[View]) -> list[ViewGradient]:
         """Gradients of ``params`` [V,N,14] (or [1,N,14] for all), a row a view, in order."""
@@ -111,6 +109,6 @@ class ViewPool:
         )  # fmt: skip
         matte = view.matte.to(alpha.dtype) / 255.0
         loss = loss + self._loss.alpha_weight * (alpha - matte).abs().mean()
-        loss.backward()
+        torch.autograd.backward(loss)
         assert leaf.grad is not None
         return ViewGradient(float(loss.detach()), leaf.grad, meta.means2d_grad[0].norm(dim=1))

@@ -46,9 +46,7 @@ def test_lips_move_nothing_above_the_seam_and_expressions_nothing_below() -> Non
 def test_several_views_equal_one_at_a_time() -> None:
     model, _ = _model()
     generator = torch.Generator().manual_seed(1)
-    f = DrivingCoefficients(
-        *(torch.randn(3, k, generator=generator) for k in (4, 3, 2))
-    )
+    f = DrivingCoefficients(*(torch.randn(3, k, generator=generator) for k in (4, 3, 2)))
     together = model(f)
     alone = torch.cat([model(f[slice(i, i + 1)]) for i in range(3)])
     assert torch.allclose(together, alone, atol=1e-5)
