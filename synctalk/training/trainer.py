@@ -140,7 +140,8 @@ class Trainer:
         params = self.model(self._noisy(self._driving[self._frame_index(batch)]))
         views = [self._view(int(i)) for i in batch]
         gradients = self._pool.gradients(params, views)
-        if not all(np.isfinite(g.loss) for g in gradients):
+        # the rasteriser leaves splats that are not finite out, so the loss alone does not tell
+        if not (all(np.isfinite(g.loss) for g in gradients) and bool(params.isfinite().all())):
             return False
         params.backward(self._total(params, gradients))
         self._adam.step(self._rate())

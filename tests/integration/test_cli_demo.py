@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -12,8 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from synctalk.dataset import SubjectDataset
+from synctalk.errors import Cancelled, TrainingError
 from synctalk.media import VideoReader, probe, read_audio
+from synctalk.progress import ProgressEvent
+from synctalk.training import preset, train
+from synctalk.training.trainer import Trainer
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 SPEECH_FRAMES = 289  # 11.56 s at 25 fps
@@ -138,3 +145,43 @@ def test_a_dub_of_what_is_not_sound_writes_nothing(demo: Demo, tmp_path: Path) -
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out.mp4").exists()
+
+
+SHORT = dataclasses.replace(
+    preset("demo"),
+    steps=40,
+    n_gaussians=3000,
+    canonical_share=0.2,
+    evaluate_every=100,
+    max_frames=60,
+)
+
+
+def test_a_resumed_training_gives_the_bits_of_an_unbroken_one(demo: Demo, tmp_path: Path) -> None:
+    def stop_at_25(event: ProgressEvent) -> None:
+        if event.stage == "train" and event.done >= 25:
+            raise Cancelled("enough")
+
+    unbroken = train(demo.out / "dataset", tmp_path / "a", config=SHORT).tensors()
+    with pytest.raises(Cancelled):
+        train(demo.out / "dataset", tmp_path / "b", config=SHORT, progress=stop_at_25)
+    assert not (tmp_path / "b").exists()
+    resumed = train(demo.out / "dataset", tmp_path / "b", config=SHORT, resume=True).tensors()
+    assert unbroken.keys() == resumed.keys()
+    assert [name for name in unbroken if not torch.equal(unbroken[name], resumed[name])] == []
+
+
+def test_a_loss_that_is_not_finite_is_rolled_back_and_at_last_given_up(demo: Demo) -> None:
+    dataset = SubjectDataset.open(demo.out / "dataset")
+    trainer = Trainer(dataset, SHORT, torch.device("cpu"), lambda event: None)
+    start = trainer.checkpoint()
+    clean = {name: tensor.clone() for name, tensor in start.tensors.items()}
+    with torch.no_grad():
+        trainer.model.base.fill_(float("nan"))
+    poisoned = trainer.checkpoint()
+    trainer.resume(dataclasses.replace(start, tensors=clean))
+    assert torch.isfinite(trainer.model.base).all()
+    trainer.resume(poisoned)
+    with pytest.raises(TrainingError, match="roll-backs") as error:
+        trainer.run(lambda checkpoint: None)
+    assert error.value.reason == "LOSS_NOT_FINITE"
