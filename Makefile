@@ -66,5 +66,5 @@ $(STAMP): pyproject.toml constraints.txt synctalk/face/models.py $(NATIVE)
 	$(BIN)/python -m pip install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	$(BIN)/python -m pip install -q -c constraints.txt --build-constraint constraints.txt -e '.[dev,face-alignment]'
 	$(BIN)/python -m pip install -q --no-deps -c constraints.txt face-alignment
-	$(BIN)/python -W ignore::RuntimeWarning -m synctalk.face.models
+	$(BIN)/python -m synctalk.face.models
 	@touch $@

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -30,6 +32,13 @@ def test_a_missing_file_names_the_folders_and_the_remedy(
 
 def test_the_installed_files_have_their_pinned_checksums() -> None:
     assert models.is_installed(models.installed_folder())
+
+
+def test_the_set_up_step_runs_without_a_warning() -> None:
+    command = [sys.executable, "-W", "error", "-m", "synctalk.face.models"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"face models: {models.installed_folder()}\n"
 
 
 def _wheel(path: Path, replaced: dict[str, bytes]) -> Path:
