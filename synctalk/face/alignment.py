@@ -7,6 +7,7 @@ connection the file can be laid into ``$TORCH_HOME/hub/checkpoints``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class FaceAlignmentTracker:
     ) -> FaceTrack:
         """Every frame on its own; see :class:`synctalk.face.tracking.FaceTracker`."""
         del cuts  # nothing is carried from frame to frame
-        stage = StageProgress(progress, "track", len(frames) if isinstance(frames, Sequence) else 0)
+        stage = StageProgress(progress, "track", length_hint(frames))
         points: list[FloatArray] = []
         scores: list[float] = []
         counts: list[int] = []

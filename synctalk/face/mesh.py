@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from operator import length_hint
 
 import numpy as np
 
@@ -78,8 +79,7 @@ class MeshFaceTracker:
         progress: ProgressCallback = ignore_progress,
     ) -> FaceTrack:
         """Track the largest face; see :class:`synctalk.face.tracking.FaceTracker`."""
-        total = len(frames) if isinstance(frames, Sequence) else 0
-        stage = StageProgress(progress, "track", total)
+        stage = StageProgress(progress, "track", length_hint(frames))
         counts: list[int] = []
         size: list[tuple[int, int]] = []
         meshes: list[FaceMesh] = []

@@ -65,7 +65,8 @@ class FaceTracker(Protocol):
         Args:
             frames: uint8 [H, W, 3] RGB images, all of one size; consumed once, never all held.
             cuts: indices of frames that begin a new shot; nothing is carried across them.
-            progress: receives events of the stage ``"track"``.
+            progress: receives events of the stage ``"track"``; they know its end where ``frames``
+                has a length.
 
         Raises:
             MissingModelError: a network's file is not on this machine.

@@ -12,6 +12,7 @@ one nearest to the prior, ``focal_prior`` x the shorter side, is taken.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -244,23 +245,34 @@ def fit_identity(landmarks: Landmarks, K: Float, config: MotionConfig) -> tuple[
     return shape, landmark_rms_px(landmarks, shape, poses, K)
 
 
-def track_motion(landmarks: Landmarks, size: tuple[int, int], config: MotionConfig) -> Motion:
+def track_motion(
+    landmarks: Landmarks,
+    size: tuple[int, int],
+    config: MotionConfig,
+    advance: Callable[[], None] = lambda: None,
+) -> Motion:
     """Focal length, identity and the pose of every frame from landmarks alone.
 
     Args:
         landmarks: points of every frame; all frames must have a face.
         size: (width, height) of the image, px.
         config: settings.
+        advance: called after each focal length tried and when all poses are found.
     """
     rows = np.unique(
         np.linspace(0, len(landmarks.points) - 1, config.sample).round().astype(np.intp)
     )
     sample, side = landmarks.at(rows), min(size)
-    fits = [fit_identity(sample, intrinsics(f * side, size), config) for f in config.focal_grid]
+    fits = []
+    for focal in config.focal_grid:
+        fits.append(fit_identity(sample, intrinsics(focal * side, size), config))
+        advance()
     best = min(rms for _, rms in fits)
     equal = [i for i, fit in enumerate(fits) if fit[1] ** 2 <= best**2 * (1 + config.focal_slack)]
     chosen = min(equal, key=lambda i: abs(np.log(config.focal_grid[i] / config.focal_prior)))
     K, shape = intrinsics(config.focal_grid[chosen] * side, size), fits[chosen][0]
     poses = initial_poses(landmarks, shape, K)
     poses = refine_poses(landmarks, shape, poses, K, config.huber_px)
-    return Motion(K, poses, shape, landmark_rms_px(landmarks, shape, poses, K))
+    rms_px = landmark_rms_px(landmarks, shape, poses, K)
+    advance()
+    return Motion(K, poses, shape, rms_px)

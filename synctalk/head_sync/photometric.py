@@ -216,7 +216,12 @@ def _normalise_gain(keyframes: list[Keyframe]) -> list[Keyframe]:
 
 
 def build_model(
-    greys: Sequence[Grey], poses: Poses, surface: Surface, camera: Camera, config: PhotometricConfig
+    greys: Sequence[Grey],
+    poses: Poses,
+    surface: Surface,
+    camera: Camera,
+    config: PhotometricConfig,
+    advance: Callable[[], None] = lambda: None,
 ) -> tuple[PhotometricModel, Poses]:
     """Alternate appearance, key-frame poses and depth.
 
@@ -226,6 +231,7 @@ def build_model(
         surface: starting surface.
         camera: intrinsics and scale.
         config: settings.
+        advance: called after each key frame of each round.
 
     Returns:
         The model and the key frames' refined poses.
@@ -251,7 +257,10 @@ def build_model(
                 pose, system = align(frame.pyramid, look, frame.pose, camera.K, plan)
                 return replace(frame, pose=pose), system
 
-            results = list(pool.map(refine, keyframes))
+            results = []
+            for result in pool.map(refine, keyframes):
+                results.append(result)
+                advance()
             if turn >= 1:
                 turned = (k.pose.R for k, _ in results)
                 systems = (s for _, s in results)

@@ -125,7 +125,9 @@ def stabilize(
         size: (width, height) of the frames, px, or the side of square ones.
         config: settings.
         face_model: mean 3D face in the order of the track's mesh; the default open model if None.
-        progress: receives events of the stage ``"head_sync"``; two units a frame.
+        progress: receives events of the stages ``"head motion"`` (focal lengths tried),
+            ``"head points"`` (frames), ``"head model"`` (key frames times rounds) and
+            ``"head poses"`` (frames).
 
     Raises:
         FootageError: no frame has a face (``NO_FACE``), or the frames do not match the track
@@ -168,12 +170,13 @@ class _Stabilizer:
             )
         self._landmarks = landmarks_of(track, model)
         self._shots = shot_slices(len(track), cuts)
-        self._progress = StageProgress(progress, "head_sync", 2 * len(track))
+        self._progress = progress
 
     def run(self) -> HeadTrack:
         """All steps."""
         seen = self._landmarks.at(np.flatnonzero(self._valid))
-        motion = track_motion(seen, self._size, self._config.motion)
+        tried = self._stage("motion", len(self._config.motion.focal_grid) + 1)
+        motion = track_motion(seen, self._size, self._config.motion, tried.advance)
         poses = self._everywhere(motion.poses)
         state = _State(poses, self._landmark_information(poses, motion))
         vertices = bend(np.asarray(self._model.vertices, np.float64), motion.shape, self._landmarks)
@@ -189,6 +192,9 @@ class _Stabilizer:
         vertices, poses = self._to_head_frame(vertices, state.poses, motion)
         report = HeadSyncReport(tuple(state.steps), float(motion.K[0, 0]), lost, rejected)
         return _head_track(poses, motion.K, vertices, self._valid, report)
+
+    def _stage(self, name: str, total: int) -> StageProgress:
+        return StageProgress(self._progress, f"head {name}", total)
 
     def _everywhere(self, known: Poses) -> Poses:
         n = len(self._valid)
@@ -218,9 +224,13 @@ class _Stabilizer:
         config = self._config.photometric
         camera = self._camera(state.poses.at(index), motion.K, vertices)
         surface = head_surface(vertices, self._model)
-        model, refined = build_model(greys, state.poses.at(index), surface, camera, config)
+        fitted = self._stage("model", config.rounds * len(index))
+        model, refined = build_model(
+            greys, state.poses.at(index), surface, camera, config, fitted.advance
+        )
         start = state.poses.with_rows(index, refined)
-        clip = align_clip(self._frames(), start, self._valid, model, config, self._progress.advance)
+        aligned = self._stage("poses", len(self._valid))
+        clip = align_clip(self._frames(), start, self._valid, model, config, aligned.advance)
         wrong = self._disagrees(clip.poses, motion)
         self._accept(state, clip, wrong)
         residuals = (model.residual_before, model.residual_after)
@@ -242,6 +252,7 @@ class _Stabilizer:
         starts = {shot.start for shot in self._shots}
         tracker = PointTracker(surface, state.poses, motion.K, starts, self._config.points)
         wanted, greys, count = set(index.tolist()), [], 0
+        watched = self._stage("points", len(self._valid))
         for i, frame in enumerate(self._frames()):
             grey = grey_of(frame)
             if self._config.points.enabled and i < len(self._valid):
@@ -249,7 +260,7 @@ class _Stabilizer:
             if i in wanted:
                 greys.append(grey)
             count += 1
-            self._progress.advance()
+            watched.advance()
         if count != len(self._valid):
             raise FootageError(
                 f"The clip has {count} frames but its face track has {len(self._valid)}.",

@@ -147,12 +147,19 @@ def test_a_track_of_68_points_is_enough(clip: list[Image], track: FaceTrack, tru
     assert rotation_rmse_deg(poses_of(out), truth.at(slice(0, n))) < 1.5
 
 
-def test_progress_counts_both_passes(clip: list[Image], track: FaceTrack) -> None:
+def test_progress_counts_every_part_to_its_end(clip: list[Image], track: FaceTrack) -> None:
     events: list[ProgressEvent] = []
     n = 20
     stabilize(lambda: clip[:n], first(track, n), size=256, config=QUICK, progress=events.append)
-    assert events[-1].stage == "head_sync"
-    assert events[-1].done == events[-1].total == 2 * n
+    last = {event.stage: (event.done, event.total) for event in events}
+    frames, tried = (n, n), len(QUICK.motion.focal_grid) + 1
+    keyframes = n * QUICK.photometric.rounds  # fewer frames than key frames are wanted
+    assert last == {
+        "head motion": (tried, tried),
+        "head points": frames,
+        "head model": (keyframes, keyframes),
+        "head poses": frames,
+    }
 
 
 def test_footage_without_any_face_is_refused(clip: list[Image], track: FaceTrack) -> None:
