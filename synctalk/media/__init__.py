@@ -14,12 +14,14 @@ from synctalk.media.normalise import NormalisedMedia, normalise
 from synctalk.media.planes import Yuv420, rgb_to_yuv, yuv_to_rgb
 from synctalk.media.probe import AudioInfo, MediaInfo, VideoInfo, probe
 from synctalk.media.reader import VideoReader
+from synctalk.media.samples import FrameSample, sample_frames
 from synctalk.media.writer import VideoPreset, VideoWriter
 
 __all__ = [
     "PHONETIC_MEL",
     "SYNC_MEL",
     "AudioInfo",
+    "FrameSample",
     "MediaInfo",
     "MediaLimits",
     "MelConfig",
@@ -36,6 +38,7 @@ __all__ = [
     "probe",
     "read_audio",
     "rgb_to_yuv",
+    "sample_frames",
     "write_wav",
     "yuv_to_rgb",
 ]

@@ -16,17 +16,15 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from synctalk.errors import MediaError
 from synctalk.media.limits import MediaLimits, check_file
-from synctalk.media.orientation import Orientation
 from synctalk.media.pcm import Int16Array, decode_pcm, no_audio, write_pcm
-from synctalk.media.planes import Yuv420, convert_to_yuv, is_plain, plane
 from synctalk.media.probe import MediaInfo, VideoInfo, too_long
 from synctalk.media.sandbox import Request, run_limited
 from synctalk.media.source import open_source, start_of, undecodable, video_stream
+from synctalk.media.upright import Uprighter
 from synctalk.media.writer import VideoPreset, VideoWriter
 from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 
@@ -148,15 +146,10 @@ def normalise_here(
 ) -> NormalisedMedia:
     """:func:`normalise` in this process; only for the limited one."""
     path, out = Path(request.src), Path(request.out)
-    if info.video is None:
-        raise MediaError(
-            f"{path}: has sound but no picture.",
-            reason="NO_VIDEO",
-            remedy="Give a video that shows the person speaking.",
-        )
+    picture = shown(path, info)
     if info.audio is None:
         raise no_audio(path)
-    video = _VideoPass(path, request, info.video, say)
+    video = _VideoPass(path, request, picture, say)
     video.run(out / _FRAMES)
     sound = _SoundPass(path, request, video)
     sound.run(out / _AUDIO)
@@ -172,13 +165,28 @@ def normalise_here(
         audio_lead_s=sound.lead_s,
         audio_tail_s=sound.tail_s,
         lossless=video.preset is VideoPreset.LOSSLESS,
-        source_width=info.video.width,
-        source_height=info.video.height,
-        source_fps=info.video.fps,
-        source_is_vfr=info.video.is_vfr,
-        source_is_hdr=info.video.is_hdr,
+        source_width=picture.width,
+        source_height=picture.height,
+        source_fps=picture.fps,
+        source_is_vfr=picture.is_vfr,
+        source_is_hdr=picture.is_hdr,
         source_audio_rate=info.audio.sample_rate,
     )
+
+
+def shown(path: Path, info: MediaInfo) -> VideoInfo:
+    """The picture of a file that must have one.
+
+    Raises:
+        MediaError: ``NO_VIDEO``.
+    """
+    if info.video is None:
+        raise MediaError(
+            f"{path}: has sound but no picture.",
+            reason="NO_VIDEO",
+            remedy="Give a video that shows the person speaking.",
+        )
+    return info.video
 
 
 class Pacer:
@@ -234,13 +242,10 @@ class _VideoPass:
         self.pacer = Pacer(request.fps)
         self.damaged = 0
         self._path, self._request, self._info, self._say = path, request, info, say
-        self._orientation = Orientation(info.rotation_deg, info.mirrored)
-        self._scaled = _scaled_size(info, self._orientation, request.max_side)
-        w, h = self._scaled[0] // 2 * 2, self._scaled[1] // 2 * 2
-        self.size = (h, w) if self._orientation.swaps_sides else (w, h)
-        small = min(w, h) <= LOSSLESS_SHORT_SIDE
+        self._upright = Uprighter(info, request.max_side)
+        self.size = self._upright.size
+        small = min(self.size) <= LOSSLESS_SHORT_SIDE
         self.preset = VideoPreset.LOSSLESS if small else VideoPreset.NEAR_LOSSLESS
-        self._converter = VideoReformatter()
 
     def run(self, out: Path) -> None:
         total = round(self._info.duration_s * self._request.fps)
@@ -288,14 +293,6 @@ class _VideoPass:
         if self.damaged > _MAX_DAMAGED * packets:
             raise self._incomplete(f"{self.damaged} of its {packets} packets are damaged")
 
-    def _upright(self, frame: av.VideoFrame) -> Yuv420:
-        if not is_plain(frame) or (frame.width, frame.height) != self._scaled:
-            frame = convert_to_yuv(frame, *self._scaled, self._converter)
-        w, h = self._scaled[0] // 2, self._scaled[1] // 2  # an odd last row or column is left out
-        y = plane(frame, 0)[: 2 * h, : 2 * w]
-        u, v = (plane(frame, i)[:h, :w] for i in (1, 2))
-        return self._orientation.apply(Yuv420(y, u, v))
-
     def _check_complete(self) -> None:
         written_s = self.pacer.written / self._request.fps
         missing_s = self._info.duration_s - written_s
@@ -310,15 +307,6 @@ class _VideoPass:
             reason="INCOMPLETE",
             remedy="The file is damaged or was cut off: copy or upload it again.",
         )
-
-
-def _scaled_size(info: VideoInfo, orientation: Orientation, max_side: int) -> tuple[int, int]:
-    """Size to scale to before rotation: square pixels, at most ``max_side``."""
-    w, h = (info.height, info.width) if orientation.swaps_sides else (info.width, info.height)
-    scale = min(1.0, max_side / max(w, h))
-    if scale == 1.0:
-        return w, h
-    return max(2, 2 * round(w * scale / 2)), max(2, 2 * round(h * scale / 2))
 
 
 class _SoundPass:

@@ -29,13 +29,14 @@ class Request:
     """What the child shall do.
 
     Args:
-        task: ``"probe"``, ``"normalise"`` or ``"audio"``.
+        task: ``"probe"``, ``"sample"``, ``"normalise"`` or ``"audio"``.
         src: the untrusted file, absolute.
         limits: bounds for the child.
         out: folder the child may write into; empty where it writes nothing.
         sample_rate: of the sound to write, Hz.
         fps: of the frames to write.
         max_side: longest side of the frames to write, px.
+        count: frames to sample.
     """
 
     task: str
@@ -45,6 +46,7 @@ class Request:
     sample_rate: int = 16000
     fps: int = 25
     max_side: int = 1920
+    count: int = 0
 
     def to_json(self) -> str:
         """One line for the child's command line."""

@@ -15,9 +15,10 @@ import av
 
 from synctalk.errors import MediaError
 from synctalk.media.limits import MediaLimits
-from synctalk.media.normalise import normalise_here
+from synctalk.media.normalise import normalise_here, shown
 from synctalk.media.pcm import decode_pcm, sound_end, write_pcm
 from synctalk.media.probe import probe_here
+from synctalk.media.samples import sample_here
 from synctalk.media.sandbox import Request
 from synctalk.media.source import open_source, undecodable
 
@@ -81,8 +82,9 @@ def _run(request: Request) -> dict[str, Any]:
             out = Path(request.out) / AUDIO_NAME
             n = write_pcm(out, blocks, request.sample_rate, limits, end)
         return {"samples": n}
-    result = normalise_here(request, info, lambda done, total: _say({"progress": [done, total]}))
-    return asdict(result)
+    if request.task == "sample":
+        return sample_here(request, shown(path, info), _say_progress)
+    return asdict(normalise_here(request, info, _say_progress))
 
 
 def _as_json(error: MediaError) -> dict[str, str]:
@@ -92,6 +94,10 @@ def _as_json(error: MediaError) -> dict[str, str]:
 def _too_much(request: Request, what: str, remedy: str) -> dict[str, str]:
     message = f"{request.src}: decoding needed more {what} than there is."
     return {"message": message, "reason": "DECODER_LIMIT", "remedy": remedy}
+
+
+def _say_progress(done: int, total: int) -> None:
+    _say({"progress": [done, total]})
 
 
 def _say(message: dict[str, Any]) -> None:
