@@ -80,6 +80,15 @@ def preprocess(
         Tracker, typer.Option(help="Face tracker; auto takes the best one on this machine.")
     ] = "auto",
     size: Annotated[int, typer.Option(help="Side of the face crop, px; a multiple of 16.")] = 512,
+    face_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The 3D face that head tracking begins from: a Basel Face Model (.mat, .npz) or "
+            "ICT-FaceKit (.npz). Beside NAME.npz must lie NAME.landmarks.json with the vertex of "
+            "each of the 68 landmarks. Without it, the built-in face; it rarely matters.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a portrait video into a dataset: checked, tracked, masked, ready to train on.
@@ -93,7 +102,10 @@ def preprocess(
     def work(progress: ProgressCallback) -> Outcome:
         from synctalk import preprocess as call
 
-        return report.dataset(call(video, out, tracker=tracker, size=size, progress=progress))
+        made = call(
+            video, out, tracker=tracker, size=size, face_model=face_model, progress=progress
+        )
+        return report.dataset(made)
 
     run(
         "preprocess",

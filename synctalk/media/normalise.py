@@ -136,7 +136,8 @@ def _reporter(progress: ProgressCallback) -> Callable[[int, int], None]:
     def report(done: int, total: int) -> None:
         nonlocal stage
         stage = stage or StageProgress(progress, "normalise", total)
-        stage.advance(done - stage.done)
+        if done > stage.done:
+            stage.advance(done - stage.done)
 
     return report
 
