@@ -1,0 +1,1 @@
+"""What every service stands on: settings, logs, errors, rpc, object storage, jobs, metrics."""
