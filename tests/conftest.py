@@ -17,3 +17,12 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"test data not found at {path}: set SYNCTALK_TEST_DATA to its folder")
     return path
+
+
+@pytest.fixture
+def ict_file(shared_data: Path, tmp_path: Path) -> Path:
+    """ICT-FaceKit's npz with its landmarks beside it, as ``--face-model`` wants them."""
+    folder = shared_data / "weights" / "facemodel"
+    (tmp_path / "ict.npz").symlink_to(folder / "ict_facekit_fp16.npz")
+    (tmp_path / "ict.landmarks.json").symlink_to(folder / "ict_vertex_indices.json")
+    return tmp_path / "ict.npz"

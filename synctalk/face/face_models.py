@@ -96,7 +96,8 @@ def load_ict(path: Path, landmarks: Indices | None = None) -> FaceModel:
     expression, faces = _field(fields, "expression", path), _field(fields, "faces", path)
     if faces.ndim != 2 or faces.shape[1] != 4:
         raise _misshapen(path, "faces", faces)
-    triangles = np.concatenate([faces[:, [0, 1, 2]], faces[:, [0, 2, 3]]])
+    quads = faces[faces[:, 3] >= 0]  # a triangle's fourth corner is -1
+    triangles = np.concatenate([faces[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     points = _landmarks(fields, path) if landmarks is None else landmarks
     return _into_head_frame("ict-facekit", mean, triangles, identity, expression, points, path)
 

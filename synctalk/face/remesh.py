@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
@@ -23,6 +24,7 @@ NEIGHBOURS = 24
 REACH_MM = 2.5
 FARTHEST_MM = 12.0
 LANDMARK_NOISE_MM = 1.0  # models disagree about what a landmark is
+SHARED = [0, 8, 16, *range(17, 68)]  # the other jaw points lie anywhere along the outline
 
 Float = NDArray[np.float64]
 
@@ -33,15 +35,16 @@ def remesh(model: FaceModel) -> CanonicalFace:
     if model.layout == "mesh468":
         return dataclasses.replace(face, vertices=model.mean)
     bent = _bend(face, model)
-    laid = _lay(bent, _normals(bent, face.triangles), model)
+    shift = _lay(bent, _normals(bent, face.triangles), model) - bent
+    laid = bent + _evened(shift, face.triangles)  # nostrils and eyelids would fold otherwise
     return dataclasses.replace(face, vertices=laid.astype(np.float32))
 
 
 def _bend(face: CanonicalFace, model: FaceModel) -> Float:
     """The canonical mesh with its landmarks at the model's, [468, 3] mm."""
     vertices = face.vertices.astype(np.float64)
-    ours = landmarks68_of_mesh(face.vertices[None])[0].astype(np.float64)
-    theirs = model.mean[model.landmarks].astype(np.float64)
+    ours = landmarks68_of_mesh(face.vertices[None])[0, SHARED].astype(np.float64)
+    theirs = model.mean[model.landmarks][SHARED].astype(np.float64)
     offsets = RBFInterpolator(
         ours, theirs - ours, kernel="linear", degree=1, smoothing=LANDMARK_NOISE_MM
     )
@@ -63,6 +66,15 @@ def _lay(points: Float, normals: Float, model: FaceModel) -> Float:
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     height = ((points - centre) * normal).sum(1, keepdims=True)
     return np.asarray(np.where(total > 0.05, points - height * normal, points))
+
+
+def _evened(values: Float, triangles: NDArray[np.integer]) -> Float:
+    """Each vertex's value [V, 3] averaged with its neighbours'."""
+    a, b, c = triangles.T
+    rows, columns = np.r_[a, b, c, b, c, a], np.r_[b, c, a, a, b, c]
+    near = sp.csr_matrix((np.ones(len(rows)), (rows, columns)), (len(values), len(values)))
+    near = (near > 0) + sp.eye(len(values))
+    return np.asarray((near @ values) / near.sum(1))
 
 
 def _normals(vertices: Float, triangles: NDArray[np.integer]) -> Float:

@@ -12,6 +12,8 @@ import pytest
 
 from synctalk.errors import FootageError
 from synctalk.face import FaceTrack, make_tracker
+from synctalk.face.face_models import load_face_model
+from synctalk.face.remesh import remesh
 from synctalk.head_sync import HeadSyncConfig, HeadTrack, PhotometricConfig, stabilize
 from synctalk.head_sync.geometry import Poses, jitter, log_so3, nearest_rotation, project
 from synctalk.media import VideoReader
@@ -145,6 +147,18 @@ def test_a_track_of_68_points_is_enough(clip: list[Image], track: FaceTrack, tru
     out = stabilize(lambda: clip[:n], points_only, size=256, config=QUICK)
     assert out.vertices.shape == (468, 3)
     assert rotation_rmse_deg(poses_of(out), truth.at(slice(0, n))) < 1.5
+
+
+def test_a_users_face_model_gives_true_poses_too(
+    clip: list[Image], track: FaceTrack, truth: Poses, ict_file: Path
+) -> None:
+    n = 60
+    mine = remesh(load_face_model(ict_file))
+    out = stabilize(lambda: clip[:n], first(track, n), size=256, config=QUICK, face_model=mine)
+    assert rotation_rmse_deg(poses_of(out), truth.at(slice(0, n))) < 1.0
+    ours = stabilize(lambda: clip[:n], first(track, n), size=256, config=QUICK)
+    apart = np.linalg.norm(out.vertices - ours.vertices, axis=1)
+    assert np.percentile(apart, 90) > 1.0  # mm: it was not the built-in face
 
 
 def test_progress_counts_every_part_to_its_end(clip: list[Image], track: FaceTrack) -> None:
