@@ -19,8 +19,14 @@ OUT   ?= out/demo
 BENCH_FIRST := $(filter-out %/real_subject.py %/dub_speed.py,$(wildcard benchmarks/*.py))
 NATIVE := CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
 
+# The contracts may grow and not break: baseline.binpb is what the last `make proto` saw.
+BUF         := proto/node_modules/.bin/buf
+BUF_BUILD   := node_modules/.bin/buf build --exclude-source-info
+CHECK_PROTO := node_modules/.bin/buf lint && node_modules/.bin/buf format --diff --exit-code && \
+  node_modules/.bin/buf breaking --against baseline.binpb
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench proto clean
 
 help: ## Show this list
 	@echo "synctalk: a portrait video in, a talking avatar out"; echo
@@ -35,17 +41,32 @@ demo: $(STAMP) ## Samples to a talking avatar [VIDEO= AUDIO= OUT=out/demo]
 test: $(STAMP) ## All tests (at most 15 minutes on two cores)
 	$(BIN)/python -m pytest
 
-check: $(STAMP) ## Lint, format, types, import directions, public API
+check: $(STAMP) $(BUF) ## Lint, format, types, import directions, contracts, public API
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cd proto && $(CHECK_PROTO)
+	@cd proto && $(BUF_BUILD) -o - | cmp -s - baseline.binpb || { \
+	  echo "proto/baseline.binpb is not what proto/ says; run make proto and commit."; exit 1; }
+	$(BIN)/python proto/generate.py --check
 	$(BIN)/python -m pytest tests/contract
 
 bench: $(STAMP) ## Every benchmark; figures go to benchmarks/results
 	for script in $(BENCH_FIRST); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/real_subject.py
 	$(BIN)/python benchmarks/dub_speed.py out/bench/anchor_71s_512.standard
+
+proto: $(STAMP) $(BUF) ## After a change in proto/: check it, write the stubs and the baseline anew
+	cd proto && $(CHECK_PROTO) && $(BUF_BUILD) -o baseline.binpb
+	$(BIN)/python proto/generate.py
+
+$(BUF): proto/package.json
+	@command -v npm >/dev/null || { \
+	  echo "No npm found (it brings buf, which checks the contracts in proto/)."; \
+	  echo "On Debian: apt-get install npm    On macOS: brew install node"; exit 1; }
+	npm install --prefix proto --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
 
 clean: ## Remove build products, caches and out/; keeps the virtual environment
 	rm -rf build out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
