@@ -53,7 +53,10 @@ def test_each_command_explains_itself(command: str) -> None:
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("preprocess", ["VIDEO", "--out", "--tracker", "mesh|face-alignment", "--size", "--face-model"]),
+        (
+            "preprocess",
+            ["VIDEO", "--out", "--tracker", "auto|mesh|face-alignment", "--size", "--face-model"],
+        ),
         ("train", ["DATASET", "--out", "demo|standard|best", "auto|cpu|cuda", "--resume"]),
         ("dub", ["AVATAR", "AUDIO", "--out", "--no-portrait"]),
         ("evaluate", ["AVATAR", "DATASET", "--out"]),

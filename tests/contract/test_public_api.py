@@ -39,7 +39,7 @@ PROMISED = [
 ]
 
 PARAMETERS = {
-    "preprocess": ["video", "out", "tracker", "size", "progress"],
+    "preprocess": ["video", "out", "tracker", "size", "face_model", "progress"],
     "train": ["dataset", "out", "preset", "device", "resume", "progress"],
     "dub": ["avatar", "audio", "out", "portrait", "device", "progress"],
     "evaluate": ["avatar", "dataset", "out", "device", "progress"],
