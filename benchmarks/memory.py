@@ -35,16 +35,19 @@ def repeat(video: Path, out: Path, seconds: float) -> None:
     """Stream-copy ``video`` end to end until ``seconds`` are reached."""
     with av.open(str(video)) as source, av.open(str(out), "w") as target:
         streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
-        length = float(source.duration) / av.time_base
-        for turn in range(int(seconds / length) + 1):
+        offset_s = 0.0
+        while offset_s < seconds:
             source.seek(0)
-            for packet in source.demux():
-                if packet.dts is None:
-                    continue
-                shift = round(turn * length / packet.time_base)
+            packets = [p for p in source.demux() if p.dts is not None]
+            # the first packets may be decoded before time 0, the last end after the container's end
+            first_s = min(float(p.dts * p.time_base) for p in packets)
+            end_s = max(float((max(p.pts, p.dts) + p.duration) * p.time_base) for p in packets)
+            for packet in packets:
+                shift = round((offset_s - first_s) / packet.time_base)
                 packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                 packet.stream = streams[packet.stream.index]
                 target.mux(packet)
+            offset_s += end_s - first_s
 
 
 @dataclass(frozen=True)

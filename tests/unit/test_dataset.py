@@ -109,7 +109,6 @@ def test_another_schema_version_is_refused_not_guessed(folder: Path) -> None:
         "{}",
         '{"schema_version": 1}',
         '{"schema_version": 1, "crop": {"x": 0}}',
-        "[1]",
     ],
 )
 def test_a_manifest_that_is_none_is_refused(folder: Path, text: str) -> None:
