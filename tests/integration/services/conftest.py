@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from pydantic import SecretStr
 
 from services.common.local import LocalServers
+from services.common.settings import StorageSettings
+from services.common.storage import ObjectStore
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +23,26 @@ def local_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSer
 def redis_url(local_servers: LocalServers) -> str:
     """URL of a Redis server with its password. Tests share it: use keys or tenants of your own."""
     return local_servers.redis_url
+
+
+@pytest.fixture(scope="session")
+def storage_settings(local_servers: LocalServers) -> StorageSettings:
+    """How to reach the S3 server."""
+    return storage_settings_of(local_servers)
+
+
+@pytest.fixture(scope="session")
+def object_store(storage_settings: StorageSettings) -> ObjectStore:
+    """A bucket on the S3 server. Tests share it: use prefixes of your own."""
+    store = ObjectStore(storage_settings)
+    store.ensure_bucket()
+    return store
+
+
+def storage_settings_of(servers: LocalServers) -> StorageSettings:
+    state = servers.state
+    return StorageSettings(
+        url=state.s3_url,
+        access_key=SecretStr(state.access_key),
+        secret_key=SecretStr(state.secret_key),
+    )
