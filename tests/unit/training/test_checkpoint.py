@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,50 @@ def test_no_checkpoint_is_none_and_discard_removes(tmp_path: Path) -> None:
     save_checkpoint(folder, _checkpoint(1))
     discard(folder)
     assert not folder.exists()
+
+
+def test_a_crash_between_tensors_and_state_leaves_the_last_one_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, _checkpoint(10))
+
+    def crash(*names: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(tmp_path, _checkpoint(20))
+    loaded = load_checkpoint(tmp_path, "run")
+    assert loaded is not None
+    assert loaded.step == 10
+    assert torch.equal(loaded.tensors["model.base"], torch.full((3, 2), 10.0))
+    save_checkpoint(tmp_path, _checkpoint(30))
+    loaded = load_checkpoint(tmp_path, "run")
+    assert loaded is not None
+    assert loaded.step == 30
+    assert [p.name for p in tmp_path.glob("*.safetensors")] == ["step_30.safetensors"]
+
+
+def test_tensors_keep_every_bit_their_type_and_their_shape(tmp_path: Path) -> None:
+    odd = torch.tensor([1e-45, 0.1, -0.0, 3.4e38, float("inf"), float("nan")])
+    tensors = {
+        "odd": odd,
+        "turned": torch.arange(6.0).reshape(2, 3).T,
+        "count": torch.tensor(7),
+        "half": torch.tensor([0.1], dtype=torch.float16),
+        "grown": torch.nn.Parameter(torch.ones(2, 2)),
+        "none": torch.zeros(0, 3),
+    }
+    save_checkpoint(tmp_path, Checkpoint("run", 1, 0.0, (), tensors))
+    loaded = load_checkpoint(tmp_path, "run")
+    assert loaded is not None
+    assert loaded.tensors.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        got = loaded.tensors[name]
+        assert (got.dtype, got.shape) == (tensor.dtype, tensor.shape)
+        assert got.numpy().tobytes() == tensor.detach().contiguous().numpy().tobytes()
+
+
+def test_the_working_folder_stands_beside_the_avatar(tmp_path: Path) -> None:
+    assert working_folder(tmp_path / "me.avatar") == tmp_path / "me.avatar.training"
