@@ -7,6 +7,7 @@ a handler. ARCHITECTURE.md, "Jobs", says what is guaranteed and which keys are u
 from services.common.jobs.child import Account, Handler
 from services.common.jobs.connect import connect
 from services.common.jobs.context import JobContext
+from services.common.jobs.metrics import QueueCollector, QueueStats, WorkerMetrics, queue_stats
 from services.common.jobs.model import (
     AttemptRecord,
     Failure,
@@ -41,6 +42,10 @@ __all__ = [
     "LogTail",
     "Progress",
     "Publication",
+    "QueueCollector",
+    "QueueStats",
     "Worker",
+    "WorkerMetrics",
     "connect",
+    "queue_stats",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -36,6 +36,8 @@ class JobWatcher:
         self._prefix = job_type.prefix
         self._topics: dict[str, _Topic] = {}
         self._reader: asyncio.Task[None] | None = None
+        self._closing = False
+        self._loading = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         # From here on every change is seen: a watcher reads its job after it has subscribed.
@@ -50,9 +52,9 @@ class JobWatcher:
         tb: TracebackType | None,
     ) -> None:
         assert self._reader is not None
+        self._closing = True  # redis-py's timeouts may swallow a cancellation
         self._reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reader
+        await asyncio.wait([self._reader])
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
         """The job now, then whenever it changes, until it has ended or is deleted.
@@ -65,8 +67,7 @@ class JobWatcher:
         topic = self._topics.setdefault(job_id, _Topic())
         topic.watchers += 1
         try:
-            if topic.job is None:
-                await self._refresh([job_id])
+            await self._load()
             if topic.job is None:
                 raise NotFound(
                     f"no job {job_id}",
@@ -87,12 +88,17 @@ class JobWatcher:
             if not topic.watchers and self._topics.get(job_id) is topic:
                 del self._topics[job_id]
 
+    async def _load(self) -> None:
+        """Read all jobs of new topics at once: five hundred watchers may come together."""
+        async with self._loading:
+            await self._refresh([name for name, topic in self._topics.items() if not topic.job])
+
     async def _read(self, last: str) -> None:
-        while True:
+        while not self._closing:
             try:
                 last = await self._follow(last)
-            except RedisError as error:
-                _log.warning("redis is away", error=str(error))
+            except Exception as error:  # whatever it is, watchers must not wait for ever
+                _log.warning("event stream interrupted", error=repr(error))
                 await asyncio.sleep(_AWAY_S)
                 with contextlib.suppress(RedisError):
                     # Redis may have lost its newest events: begin anew from what it has.
@@ -116,7 +122,7 @@ class JobWatcher:
         reply: Any = await cast(Any, self._redis.xrevrange(f"{self._prefix}events", count=1))
         return str(reply[0][0]) if reply else "0-0"
 
-    async def _refresh(self, job_ids: Iterable[str]) -> None:
+    async def _refresh(self, job_ids: Sequence[str]) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hgetall(f"{self._prefix}job:{job_id}")
