@@ -14,6 +14,7 @@
 #include <string>
 #include <tuple>
 
+#include "composite.h"
 #include "loss.h"
 #include "pool.h"
 #include "rasterizer.h"
@@ -25,6 +26,7 @@ using namespace synctalk;
 using In = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Out = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using OutInt = nb::ndarray<int32_t, nb::c_contig, nb::device::cpu>;
+using OutBytes = nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu>;
 using InBytes = nb::ndarray<const uint8_t, nb::c_contig, nb::device::cpu>;
 
 namespace {
@@ -178,6 +180,24 @@ void py_adam(Out param, In grad, Out exp_avg, Out exp_avg_sq, double lr, double 
   });
 }
 
+void py_composite_yuv(In rgb, In alpha, OutBytes y, OutBytes u, OutBytes v, int left, int top) {
+  expect(rgb.ndim() == 3 && rgb.shape(2) == 3, "rgb must be [h, w, 3]");
+  expect(y.ndim() == 2 && u.ndim() == 2 && v.ndim() == 2, "planes must have two dimensions");
+  const int64_t height = int64_t(rgb.shape(0)), width = int64_t(rgb.shape(1));
+  const int64_t rows = int64_t(y.shape(0)), columns = int64_t(y.shape(1));
+  expect_size(alpha, height * width, "alpha");
+  expect_size(u, rows / 2 * (columns / 2), "u");
+  expect_size(v, rows / 2 * (columns / 2), "v");
+  expect((height | width | rows | columns | left | top) % 2 == 0, "sizes and corner must be even");
+  expect(left >= 0 && top >= 0 && left + width <= columns && top + height <= rows,
+         "the window leaves the picture");
+  const int64_t chroma = top / 2 * (columns / 2) + left / 2;
+  const Planes picture{y.data() + top * columns + left, u.data() + chroma, v.data() + chroma,
+                       columns, columns / 2};
+  nb::gil_scoped_release release;
+  composite_yuv(rgb.data(), alpha.data(), int(width), int(height), picture);
+}
+
 }  // namespace
 
 NB_MODULE(_kernel, m) {
@@ -212,4 +232,7 @@ NB_MODULE(_kernel, m) {
         nb::arg("exp_avg").noconvert(), nb::arg("exp_avg_sq").noconvert(), nb::arg("lr"),
         nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps"), nb::arg("step"),
         nb::arg("weight_decay"), nb::arg("threads"));
+  m.def("composite_yuv", &py_composite_yuv, nb::arg("rgb").noconvert(),
+        nb::arg("alpha").noconvert(), nb::arg("y").noconvert(), nb::arg("u").noconvert(),
+        nb::arg("v").noconvert(), nb::arg("left"), nb::arg("top"));
 }

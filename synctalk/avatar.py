@@ -8,12 +8,13 @@ rasterisation and one blend.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,12 +28,17 @@ from synctalk.gaussians.basis import DrivingCoefficients
 from synctalk.gaussians.restore import restore_deformation
 from synctalk.gaussians.scene import activate
 from synctalk.gaussians.window import HeadWindow
+from synctalk.media import Yuv420
 from synctalk.render import rasterize
-from synctalk.render.portrait import blend_portrait
+from synctalk.render.compositing import composite_rgb, composite_yuv
+from synctalk.render.portrait import blend_portrait, blend_portrait_yuv
 
-BATCH = 8
+CHUNK = 4
+"""Frames that one thread deforms together and renders one by one."""
 
 Image = NDArray[np.uint8]
+Corner = NDArray[np.int64]
+Background = TypeVar("Background")
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,8 @@ class Avatar:
         x, y, z = tensors["window_centre"].tolist()
         self._window = HeadWindow(width, height, (x, y, z), bundle.manifest.size)
         self._K: NDArray[np.float32] = tensors["K"].numpy()
-        self._pool = ThreadPoolExecutor(
-            max(torch.get_num_threads(), 1), "render", torch.set_num_threads, (1,)
-        )
+        self._threads = max(torch.get_num_threads(), 1)
+        self._pool = ThreadPoolExecutor(self._threads, "render", torch.set_num_threads, (1,))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Avatar:
@@ -113,16 +118,31 @@ class Avatar:
         return opening
 
     def render(self, driving: Driving, plates: Iterable[Image]) -> Iterator[Image]:
-        """Crop frames [S,S,3] of ``driving``, each composited on its plate [S,S,3]."""
-        source = iter(plates)
-        for start in range(0, len(driving), BATCH):
-            part = driving[slice(start, start + BATCH)]
-            backgrounds = list(islice(source, len(part)))
-            params = self.deform(part)
-            corners = self._window.corners(part.R, part.t, self._K)
-            Ks = self._window.intrinsics(self._K, corners).to(self.device)
-            poses = _viewmats(part).to(self.device)
-            yield from self._pool.map(self._composite, params, poses, Ks, corners, backgrounds)
+        """Crop frames [S,S,3] of ``driving``, each composited on its plate [S,S,3].
+
+        Raises:
+            ValueError: fewer plates than frames.
+        """
+
+        def lay(rgb: Tensor, alpha: Tensor, plate: Image, corner: Corner) -> Image:
+            frame = plate.copy()
+            composite_rgb(rgb, alpha, self._window.cut(frame, corner))
+            return frame
+
+        return self._frames(driving, plates, lay)
+
+    def render_yuv(self, driving: Driving, plates: Iterable[Yuv420]) -> Iterator[Yuv420]:
+        """As :meth:`render`, in video samples; the plates [S,S] are written to and come back.
+
+        Raises:
+            ValueError: fewer plates than frames.
+        """
+
+        def lay(rgb: Tensor, alpha: Tensor, plate: Yuv420, corner: Corner) -> Yuv420:
+            composite_yuv(rgb, alpha, plate, corner)
+            return plate
+
+        return self._frames(driving, plates, lay)
 
     @torch.no_grad()
     def deform(self, driving: Driving) -> Tensor:
@@ -141,33 +161,51 @@ class Avatar:
         """``source`` [S,S,3] with the face of ``crop`` [S,S,3] blended in (METHOD row 11)."""
         return blend_portrait(crop, source, mesh)
 
-    def blend_into(self, frame: Image, crop: Image, mesh: NDArray[np.float32]) -> Image:
-        """A source frame [H,W,3], at its own resolution, with the face of ``crop`` [S,S,3]."""
-        window = self.manifest.crop
-        if window.side != crop.shape[0]:
-            scale = window.side / crop.shape[0]
-            crop = cv2.resize(crop, (window.side, window.side), interpolation=cv2.INTER_CUBIC)
-            mesh = mesh * np.float32(scale)
-        area = np.s_[window.y : window.y + window.side, window.x : window.x + window.side]
-        blended = frame.copy()
-        blended[area] = blend_portrait(crop, frame[area], mesh)
-        return blended
+    def blend_into(self, frame: Yuv420, crop: Yuv420, mesh: NDArray[np.float32]) -> None:
+        """Blend the face of ``crop`` [S,S] into a source frame [H,W], at its own resolution."""
+        blend_portrait_yuv(frame, crop, mesh, self.manifest.crop)
+
+    def _frames(
+        self,
+        driving: Driving,
+        backgrounds: Iterable[Background],
+        lay: Callable[[Tensor, Tensor, Background, Corner], Background],
+    ) -> Iterator[Background]:
+        """Frames in order, rendered in chunks side by side and a little ahead of the reader."""
+        source = iter(backgrounds)
+        pending: deque[Future[list[Background]]] = deque()
+        for start in range(0, len(driving), CHUNK):
+            part = driving[slice(start, start + CHUNK)]
+            under = list(islice(source, len(part)))
+            if len(under) < len(part):
+                raise ValueError(f"{start + len(under)} plates for {len(driving)} frames")
+            pending.append(self._pool.submit(self._chunk, part, under, lay))
+            if len(pending) > self._threads:
+                yield from pending.popleft().result()
+        for chunk in pending:
+            yield from chunk.result()
 
     @torch.no_grad()
-    def _composite(
-        self, params: Tensor, viewmat: Tensor, K: Tensor, corner: NDArray[np.int64], plate: Image
-    ) -> Image:
-        splats = activate(params, self._unit_mm)
-        rgb, alpha, _ = rasterize(
-            splats.means, splats.quats, splats.scales, splats.opacities, splats.colors,
-            viewmat[None], K[None], self._window.width, self._window.height, num_threads=1,
-        )  # fmt: skip
-        frame = plate.copy()
-        window = self._window.cut(frame, corner)
-        cover = rgb[0].cpu().numpy() * 255.0
-        below = 1.0 - alpha[0].cpu().numpy()
-        window[:] = np.clip(np.rint(cover + below * window), 0, 255)
-        return frame
+    def _chunk(
+        self,
+        driving: Driving,
+        under: list[Background],
+        lay: Callable[[Tensor, Tensor, Background, Corner], Background],
+    ) -> list[Background]:
+        corners = self._window.corners(driving.R, driving.t, self._K)
+        Ks = self._window.intrinsics(self._K, corners).to(self.device)
+        poses = _viewmats(driving).to(self.device)
+        frames = []
+        for params, viewmat, K, corner, background in zip(
+            self.deform(driving), poses, Ks, corners, under, strict=True
+        ):
+            splats = activate(params, self._unit_mm)
+            rgb, alpha, _ = rasterize(
+                splats.means, splats.quats, splats.scales, splats.opacities, splats.colors,
+                viewmat[None], K[None], self._window.width, self._window.height, num_threads=1,
+            )  # fmt: skip
+            frames.append(lay(rgb[0], alpha[0], background, corner))
+        return frames
 
 
 def pick_device(name: str) -> torch.device:

@@ -6,6 +6,7 @@ A folder, written once and then only read::
     quality.json/.png    the footage report a person reads
     frames.mp4           the source at 25 fps, upright, at its own resolution
     plates.mp4           the crop with the head taken out: what the avatar is composited on
+    erased.safetensors   where the plates differ from the crop; elsewhere the crop is exact
     masks.mp4            part labels of the crop (8-bit grey, lossless); see face.PartLabel
     matte.mp4            soft alpha of the head, hair included (8-bit grey, lossless)
     background.png       the empty scene behind the person, crop-sized
@@ -26,7 +27,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ HELD_OUT_FRACTION = 1 / 11
 
 FRAMES = "frames.mp4"
 PLATES = "plates.mp4"
+ERASED = "erased.safetensors"
 MASKS = "masks.mp4"
 MATTE = "matte.mp4"
 BACKGROUND = "background.png"
@@ -57,7 +59,7 @@ QUALITY = "quality.json"
 QUALITY_PICTURE = "quality.png"
 MANIFEST = "manifest.json"
 PARTS = (
-    FRAMES, PLATES, MASKS, MATTE, BACKGROUND, TRACKS, AUDIO, AUDIO_FEATURES, QUALITY,
+    FRAMES, PLATES, ERASED, MASKS, MATTE, BACKGROUND, TRACKS, AUDIO, AUDIO_FEATURES, QUALITY,
     QUALITY_PICTURE,
 )  # fmt: skip
 
@@ -263,10 +265,23 @@ class SubjectDataset:
         for frame in self.source_frames(start):
             yield self.manifest.crop.cut(frame, self.manifest.size)
 
+    def erased(self) -> NDArray[np.int16]:
+        """Where the head was taken out, [T,size,2]; see :func:`erased_spans`."""
+        spans: NDArray[np.int16] = load_file(self.path / ERASED)["spans"]
+        return spans
+
     def plates(self, start: int = 0) -> Iterator[Image]:
         """The crop without the head [size,size,3], from ``start`` on."""
+        for _, plate in self.frames_and_plates(start):
+            yield plate
+
+    def frames_and_plates(self, start: int = 0) -> Iterator[tuple[Image, Image]]:
+        """Each frame of the crop with its plate, which equals it where nothing was erased."""
+        spans = self.erased()[start:]
         with VideoReader(self.path / PLATES) as reader:
-            yield from reader.iter_rgb(start)
+            streams = zip(self.frames(start), reader.iter_rgb(start), spans, strict=True)
+            for frame, plate, erased in streams:
+                yield frame, keep_outside(plate, frame, erased)
 
     def mattes(self, start: int = 0) -> Iterator[Image]:
         """Soft alpha of the head [size,size], from ``start`` on."""
@@ -285,6 +300,28 @@ class SubjectDataset:
     def audio_features(self) -> AudioFeatures:
         """Mel spectrogram and audio-visual features of the clip's speech."""
         return AudioFeatures(**load_file(self.path / AUDIO_FEATURES))
+
+
+def erased_spans(frame: Image, plate: Image) -> NDArray[np.int16]:
+    """First and one past the last column that differ, row by row: [H,2]; 0, 0 where none does."""
+    differs = (frame != plate).any(-1)
+    width = differs.shape[1]
+    spans = np.stack([differs.argmax(1), width - differs[:, ::-1].argmax(1)], axis=1)
+    spans[~differs.any(1)] = 0
+    return spans.astype(np.int16)
+
+
+def keep_outside(plate: Image, frame: Image, spans: NDArray[np.int16]) -> Image:
+    """``plate`` [H,W,...] where ``spans`` [H,2] erase, else ``frame``, which no codec changed."""
+    columns = np.arange(plate.shape[1])
+    inside = (columns >= spans[:, :1]) & (columns < spans[:, 1:])
+    kept: Image = np.where(inside[(..., *(None,) * (plate.ndim - 2))], plate, frame)
+    return kept
+
+
+def save_erased(path: Path, spans: Sequence[NDArray[np.int16]]) -> None:
+    """Write the spans of all frames as safetensors."""
+    save_file({"spans": np.stack(spans)}, path)
 
 
 def held_out_count(n_frames: int) -> int:

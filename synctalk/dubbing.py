@@ -23,7 +23,7 @@ from synctalk.bundle import BUNDLE_PLATES, SOURCE
 from synctalk.dataset import FPS, SAMPLE_RATE_HZ
 from synctalk.errors import MediaError
 from synctalk.face_sync import AudioVisualEncoder
-from synctalk.media import VideoReader, VideoWriter, read_audio
+from synctalk.media import VideoReader, VideoWriter, Yuv420, read_audio
 from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 
 MIN_AUDIO_S = 0.2
@@ -126,19 +126,24 @@ def _render(
         size = (manifest.source_width, manifest.source_height)
     stage = StageProgress(progress, "dub", len(order))
     folder = person.bundle.path
-    crops = person.render(driving, ordered_frames(folder / BUNDLE_PLATES, order))
-    sources = ordered_frames(folder / SOURCE, order)
+    frames = person.render_yuv(driving, ordered_frames(folder / BUNDLE_PLATES, order))
+    if portrait:
+        frames = _blended(person, frames, ordered_frames(folder / SOURCE, order), order)
     out.parent.mkdir(parents=True, exist_ok=True)
     with VideoWriter(out, *size, FPS, audio=wav, sample_rate=SAMPLE_RATE_HZ) as writer:
-        for index, crop in zip(order, crops, strict=True):
-            if portrait:
-                mesh = person.source_mesh[index]
-                crop = person.blend_into(next(sources), crop, mesh)
-            writer.write(crop)
-            stage.advance()
+        for frame in stage.wrap(frames):
+            writer.write_yuv(frame)
 
 
-def ordered_frames(path: Path, order: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+def _blended(
+    person: Avatar, crops: Iterator[Yuv420], sources: Iterator[Yuv420], order: NDArray[np.int64]
+) -> Iterator[Yuv420]:
+    for index, crop, source in zip(order, crops, sources, strict=True):
+        person.blend_into(source, crop, person.source_mesh[index])
+        yield source
+
+
+def ordered_frames(path: Path, order: NDArray[np.int64]) -> Iterator[Yuv420]:
     """Frames of a video in ``order``, which moves by single steps, forwards or back.
 
     Backward runs are decoded forwards in pieces and handed out in reverse, so memory is bounded.
@@ -149,7 +154,7 @@ def ordered_frames(path: Path, order: NDArray[np.int64]) -> Iterator[NDArray[np.
         stop = _run_end(order, position)
         run = order[position:stop]
         if run[-1] >= run[0]:
-            yield from reader.iter_rgb(int(run[0]), int(run[-1]) + 1)
+            yield from reader.iter_yuv(int(run[0]), int(run[-1]) + 1)
         else:
             yield from _backwards(reader, int(run[0]), int(run[-1]))
         position = stop
@@ -158,10 +163,10 @@ def ordered_frames(path: Path, order: NDArray[np.int64]) -> Iterator[NDArray[np.
 PIECE = 25
 
 
-def _backwards(reader: VideoReader, first: int, last: int) -> Iterator[NDArray[np.uint8]]:
+def _backwards(reader: VideoReader, first: int, last: int) -> Iterator[Yuv420]:
     for high in range(first, last - 1, -PIECE):
         low = max(high - PIECE + 1, last)
-        yield from reversed(list(reader.iter_rgb(low, high + 1)))
+        yield from reversed(list(reader.iter_yuv(low, high + 1)))
 
 
 def _run_end(order: NDArray[np.int64], start: int) -> int:

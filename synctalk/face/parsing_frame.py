@@ -86,12 +86,14 @@ class ParsedFrame:
     """The parser's result for one frame of S x S px.
 
     Args:
+        frame: uint8 [S, S, 3] RGB, the frame itself.
         labels: uint8 [S, S], values of :class:`PartLabel`. Hair is HAIR wherever it lies.
         matte: uint8 [S, S], alpha of what moves rigidly with the head (face, ears, hair down to
             about the chin), 255 opaque.
         plate: uint8 [S, S, 3] RGB, the frame with the head taken out.
     """
 
+    frame: Image
     labels: NDArray[np.uint8]
     matte: NDArray[np.uint8]
     plate: Image
@@ -188,7 +190,8 @@ def parse_frame(window: Window, scene: SceneModel, config: ParsingConfig) -> Par
     margin = max(1, round(config.erase_margin_px * size / 512))
     plate = torso_plate(current.frame, scene.background, inputs, margin)
     labels = _labels(parts, alpha, full_below)
-    return ParsedFrame(labels, np.round(matte * 255).astype(np.uint8), plate)
+    alpha_bytes = np.round(matte * 255).astype(np.uint8)
+    return ParsedFrame(current.frame, labels, alpha_bytes, plate)
 
 
 def _line(outline: HeadOutline, v: float) -> FloatArray:
@@ -203,7 +206,8 @@ def _parse_without_head(seen: SeenFrame) -> ParsedFrame:
     size = seen.frame.shape[0]
     person = cv2.resize(seen.person, (size, size)) > 0.5
     labels = np.where(person, np.uint8(PartLabel.TORSO), np.uint8(PartLabel.BACKGROUND))
-    return ParsedFrame(labels, np.zeros((size, size), np.uint8), seen.frame.copy())
+    nothing = np.zeros((size, size), np.uint8)
+    return ParsedFrame(seen.frame, labels, nothing, seen.frame.copy())
 
 
 def _person_alpha(

@@ -18,6 +18,7 @@ from synctalk.face.parsing_matte import fill_coarsely, fill_smoothly, smoothstep
 from synctalk.face.tracking import FloatArray, Image
 
 _LEAST_REACH = 4  # working px that clothes and hair go on behind the head
+_RIM = 4.0  # px at a frame size of 512: how far the body's rim goes on sharply behind the head
 _CLOTHES_SHARE = 0.005  # what is hidden behind the jaw is skin sooner than collar
 
 
@@ -161,6 +162,32 @@ def _body_layer(inputs: PlateInputs, erased: FloatArray) -> NDArray[np.uint8]:
     return np.asarray(np.round(layer).clip(0, 255), np.uint8)
 
 
+def _continue_rim(
+    fill: FloatArray, frame: Image, erased: NDArray[np.uint8], body: NDArray[np.uint8], reach: float
+) -> FloatArray:
+    """Let the pixels just outside the erased area go on into it where body borders on it.
+
+    A collar that meets the jaw stays a sharp collar for a few pixels; without this, splats would
+    learn to paint it and carry it about with the head.
+
+    Args:
+        fill: [h, w, 3] what is laid in; frame: [h, w, 3]; erased: [h, w] 0 or 1.
+        body: [h, w] coverage of neck and torso, 0..255.
+        reach: px over which the continued pixels fade into ``fill``.
+    """
+    if erased.all():
+        return fill
+    distance, nearest = cv2.distanceTransformWithLabels(
+        erased, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    ring = np.nonzero((erased > 0) & (distance < 3 * reach) & (body > 0))
+    outside = np.flatnonzero(erased == 0)  # in the order of their labels 1, 2, ...
+    colours = frame.reshape(-1, 3)[outside[nearest[ring] - 1]].astype(np.float32)
+    weight = np.exp(-((distance[ring] / reach) ** 2)) * body[ring] * np.float32(1 / 255)
+    fill[ring] += (colours - fill[ring]) * weight[:, None]
+    return fill
+
+
 def torso_plate(frame: Image, background: Background, inputs: PlateInputs, margin: int) -> Image:
     """``frame`` with the head taken out, uint8 [S, S, 3]."""
     plate = frame.copy()
@@ -177,6 +204,7 @@ def torso_plate(frame: Image, background: Background, inputs: PlateInputs, margi
     inside = erased[box].astype(np.float32)
     weight = (cv2.blur(inside, (3, 3)) * inside)[..., None]
     fill = behind + (body[..., :3] - behind) * (body[..., 3:] * np.float32(1 / 255))
+    fill = _continue_rim(fill, plate[box], erased[box], body[..., 3], _RIM * full[0] / 512)
     blended = plate[box] + (fill - plate[box]) * weight
     plate[box] = np.round(blended).clip(0, 255).astype(np.uint8)
     return plate

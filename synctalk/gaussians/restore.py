@@ -9,18 +9,24 @@ from torch import Tensor
 
 from synctalk.face_sync import FacialMask
 from synctalk.gaussians.basis import BasisDeformation
+from synctalk.gaussians.lowrank import LowRankDeformation
 from synctalk.gaussians.triplane import TriplaneDeformation
 
+Deformation = BasisDeformation | TriplaneDeformation | LowRankDeformation
 
-def restore_deformation(state: Mapping[str, Tensor]) -> BasisDeformation | TriplaneDeformation:
+
+def restore_deformation(state: Mapping[str, Tensor]) -> Deformation:
     """The deformation whose ``state_dict`` is ``state``; its kind is told by the names."""
     scale = state["column_scale"]
     base = state["base"] * scale
-    model: BasisDeformation | TriplaneDeformation
+    model: Deformation
     if "basis_lip" in state:
         n_lip, n_exp, n_pose = (state[f"basis_{k}"].shape[0] for k in ("lip", "exp", "pose"))
         mask = _whole_mask(state, len(base))
         model = BasisDeformation(base, mask, n_lip, n_exp, n_pose, scale)
+    elif "directions" in state:
+        n_lip, n_exp, n_pose = (int(n) for n in state["sizes"])
+        model = LowRankDeformation(base, state["directions"], (n_lip, n_exp, n_pose), scale)
     else:
         n_lip, n_exp, n_pose = (int(n) for n in state["sizes"])
         mask = FacialMask(state["m_lip"], state["m_exp"])

@@ -31,10 +31,10 @@ class HeadWindow:
     size: int
 
     def corners(self, R: Float, t: Float, K: Float) -> NDArray[np.int64]:
-        """Upper left corners (x, y) of the window in T frames, [T,2] px."""
+        """Upper left corners (x, y) of the window in T frames, [T,2] px; even, for 4:2:0 video."""
         camera = R @ np.asarray(self.centre, np.float32) + t
         pixels = camera[:, :2] / camera[:, 2:] * [K[0, 0], K[1, 1]] + K[:2, 2]
-        corner = np.round(pixels - [self.width / 2, self.height / 2]).astype(np.int64)
+        corner = 2 * np.round((pixels - [self.width / 2, self.height / 2]) / 2).astype(np.int64)
         limit = np.array([self.size - self.width, self.size - self.height])
         moved: NDArray[np.int64] = np.clip(corner, 0, limit)
         return moved

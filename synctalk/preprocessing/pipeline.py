@@ -21,8 +21,10 @@ from synctalk.dataset import (
     DatasetManifest,
     SubjectDataset,
     Tracks,
+    erased_spans,
     publish,
     save_audio_features,
+    save_erased,
     sha256_file,
 )
 from synctalk.errors import FootageError, InputError
@@ -237,15 +239,18 @@ class Pipeline:
         folder, size = self._work.folder, clip.size
         parsed = parse_frames(lambda: clip, track, cuts=cuts, progress=self._progress)
         grey = VideoPreset.GREY_LOSSLESS
+        spans: list[NDArray[np.int16]] = []
         with (
             VideoWriter(folder / parts.PLATES, size, size, preset=VideoPreset.LOSSLESS) as plates,
             VideoWriter(folder / parts.MASKS, size, size, preset=grey) as masks,
             VideoWriter(folder / parts.MATTE, size, size, preset=grey) as mattes,
         ):
             for frame in parsed:
+                spans.append(erased_spans(frame.frame, frame.plate))
                 plates.write(frame.plate)
                 masks.write_grey(frame.labels)
                 mattes.write_grey(frame.matte)
+        save_erased(folder / parts.ERASED, spans)
         _write_png(folder / parts.BACKGROUND, parsed.background)
         return {"background_coverage": parsed.coverage}
 

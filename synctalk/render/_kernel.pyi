@@ -1,3 +1,5 @@
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 class State: ...
@@ -70,4 +72,13 @@ def adam_step(
     step: int,
     weight_decay: float,
     threads: int,
+) -> None: ...
+def composite_yuv(
+    rgb: NDArray[np.float32],
+    alpha: NDArray[np.float32],
+    y: NDArray[np.uint8],
+    u: NDArray[np.uint8],
+    v: NDArray[np.uint8],
+    left: int,
+    top: int,
 ) -> None: ...

@@ -8,13 +8,16 @@ source plate, and a chin that moves must not be cut.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from synctalk.dataset import Crop
 from synctalk.face.topology import FACE_OVAL
+from synctalk.media.planes import Yuv420
 
 Image = NDArray[np.uint8]
 
@@ -24,15 +27,58 @@ CHIN_DROP = 0.16
 """and this share below it at the chin."""
 FEATHER = 0.05
 """Blur of the edge, share of the face's height (standard deviation)."""
+COARSE_SIGMA = 2.5
+"""The blur is done on a grid this coarse: so many of its px are one standard deviation."""
+SUBPIXEL_BITS = 4
 
 
-def face_mask(mesh: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Soft mask [height,width] in [0,1] of the face to blend.
+@dataclass(frozen=True)
+class SoftMask:
+    """How much of the rendered face shows, over a part of the frame; nothing outside it.
+
+    Args:
+        left, top: of the part, px, even.
+        weight: [h,w] in [0,1], even sides.
+    """
+
+    left: int
+    top: int
+    weight: NDArray[np.float32]
+
+    def cut(self, image: Image, shrink: int = 1) -> Image:
+        """The mask's part of an image [H,W,...] that is ``shrink`` times smaller (a view)."""
+        height, width = self.weight.shape
+        rows = slice(self.top // shrink, (self.top + height) // shrink)
+        return image[rows, self.left // shrink : (self.left + width) // shrink]
+
+
+def face_mask(mesh: NDArray[np.float32], height: int, width: int) -> SoftMask:
+    """Soft mask of the face to blend.
 
     Args:
         mesh: [478,2+] tracked points, px of the image.
-        height, width: of the image, px.
+        height, width: of the image, px, even.
     """
+    outline, face_height = _blended_outline(mesh)
+    sigma = FEATHER * face_height
+    reach = 3 * sigma
+    low = np.clip(np.floor((outline.min(0) - reach) / 2) * 2, 0, [width, height]).astype(int)
+    high = np.clip(np.ceil((outline.max(0) + reach) / 2) * 2, 0, [width, height]).astype(int)
+    size = np.maximum(high - low, 0)
+    if size.min() == 0:
+        return SoftMask(int(low[0]), int(low[1]), np.zeros(size[::-1], np.float32))
+    step = max(1, int(sigma / COARSE_SIGMA))  # the blur hides the coarser grid
+    grid = -(-size // step)
+    corners = np.round((outline - low) / step * 2**SUBPIXEL_BITS).astype(np.int32)
+    drawn = np.zeros(grid[::-1], np.uint8)
+    cv2.fillPoly(drawn, [corners], 255, cv2.LINE_AA, SUBPIXEL_BITS)
+    soft = cv2.GaussianBlur(drawn.astype(np.float32) / 255, (0, 0), sigma / step)
+    whole = cv2.resize(soft, tuple(int(n) for n in grid * step))
+    return SoftMask(int(low[0]), int(low[1]), np.ascontiguousarray(whole[: size[1], : size[0]]))
+
+
+def _blended_outline(mesh: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """The face oval, drawn in above and let out at the chin, px, and the face's height, px."""
     outline = mesh[list(FACE_OVAL), :2].astype(np.float32)
     top, bottom = outline[0], outline[18]
     down = bottom - top
@@ -44,11 +90,7 @@ def face_mask(mesh: NDArray[np.float32], height: int, width: int) -> NDArray[np.
     along = np.clip(((outline - centre) @ down) / (0.5 * face_height), 0.0, 1.0)[:, None]
     moved = outline + (1 - along) * SHRINK * face_height * inward
     moved += along * CHIN_DROP * face_height * down
-    mask = np.zeros((height, width), np.float32)
-    cv2.fillPoly(mask, [np.round(moved).astype(np.int32)], 1.0)
-    sigma = FEATHER * face_height
-    soft: NDArray[np.float32] = cv2.GaussianBlur(mask, (0, 0), sigma)
-    return soft
+    return moved, face_height
 
 
 def blend_portrait(rendered: Image, source: Image, mesh: NDArray[np.float32]) -> Image:
@@ -59,9 +101,39 @@ def blend_portrait(rendered: Image, source: Image, mesh: NDArray[np.float32]) ->
         source: [H,W,3] the same crop of the original frame.
         mesh: [478,2+] tracked points of the original frame, px of the crop.
     """
-    mask = face_mask(mesh, *source.shape[:2])[..., None]
-    blended = source + mask * (rendered.astype(np.float32) - source)
-    return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+    mask = face_mask(mesh, *source.shape[:2])
+    blended = source.copy()
+    face = mask.cut(blended)
+    change = mask.weight[..., None] * (mask.cut(rendered).astype(np.float32) - face)
+    face[:] = np.clip(np.rint(face + change), 0, 255)
+    return blended
+
+
+def blend_portrait_yuv(
+    frame: Yuv420, rendered: Yuv420, mesh: NDArray[np.float32], crop: Crop
+) -> None:
+    """Blend the face of ``rendered`` into ``frame``, in place.
+
+    Args:
+        frame: [H,W] source frame; writable.
+        rendered: [S,S] composited crop.
+        mesh: [478,2+] tracked points of the source frame, px of the rendered crop.
+        crop: where the rendered crop lies in the frame, px; even.
+    """
+    size = len(rendered.y)
+    mask = face_mask(mesh * np.float32(crop.side / size), crop.side, crop.side)
+    if mask.weight.size == 0:
+        return
+    half = cv2.resize(mask.weight, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    for under, over, shrink, weight in zip(
+        frame, rendered, (1, 2, 2), (mask.weight, half, half), strict=True
+    ):
+        side = crop.side // shrink
+        if side != len(over):
+            over = cv2.resize(over, (side, side), interpolation=cv2.INTER_CUBIC)
+        rows = slice(crop.y // shrink, crop.y // shrink + side)
+        face = mask.cut(under[rows, crop.x // shrink : crop.x // shrink + side], shrink)
+        face[:] = cv2.blendLinear(mask.cut(over, shrink), face, weight, 1 - weight)
 
 
 class TorsoRestorer(Protocol):

@@ -87,7 +87,9 @@ def _publish(
 ) -> AvatarBundle:
     source = dataset.manifest
     window = trainer.window
-    metrics = {"held_out_psnr_db": trainer.curve[-1].psnr_db} if trainer.curve else {}
+    deformation, metrics = trainer.shipped()
+    if trainer.curve:
+        metrics["held_out_psnr_db"] = trainer.curve[-1].psnr_db
     manifest = BundleManifest(
         subject=Path(source.source_name).stem,
         source_sha256=source.source_sha256,
@@ -104,11 +106,16 @@ def _publish(
         timings_s={**source.timings_s, "train": round(trainer.seconds, 2)},
     )
     final.parent.mkdir(parents=True, exist_ok=True)
-    return write_bundle(final, manifest, _tensors(dataset, trainer, settings, lips), dataset)
+    tensors = _tensors(dataset, trainer, deformation, settings, lips)
+    return write_bundle(final, manifest, tensors, dataset)
 
 
 def _tensors(
-    dataset: SubjectDataset, trainer: Trainer, settings: TrainConfig, lips: LipRegressor
+    dataset: SubjectDataset,
+    trainer: Trainer,
+    deformation: dict[str, Tensor],
+    settings: TrainConfig,
+    lips: LipRegressor,
 ) -> dict[str, Tensor]:
     tracks, subject = dataset.tracks, trainer.subject
     named: dict[str, Tensor] = {
@@ -123,7 +130,7 @@ def _tensors(
         "source.mesh": torch.from_numpy(tracks.mesh),
     }
     parts = {
-        "deformation": trainer.deformation_state(),
+        "deformation": deformation,
         "space": subject.space.state(),
         "regressor": lips.state(),
     }

@@ -91,8 +91,8 @@ def load_frames(
     corner = window.corners(tracks.R[wanted], tracks.t[wanted], tracks.K)
     first, last = int(wanted[0]), int(wanted[-1])
     stage = StageProgress(progress, "load frames", len(wanted))
-    streams = zip(dataset.frames(first), dataset.plates(first), dataset.mattes(first), strict=False)
-    for number, (image, background, alpha) in enumerate(streams, start=first):
+    streams = zip(dataset.frames_and_plates(first), dataset.mattes(first), strict=False)
+    for number, ((image, background), alpha) in enumerate(streams, start=first):
         if number > last:
             break
         if number in slot:

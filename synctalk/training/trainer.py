@@ -24,7 +24,8 @@ from synctalk.face_sync import facial_mask
 from synctalk.gaussians.basis import BasisDeformation, DrivingCoefficients
 from synctalk.gaussians.densify import densify
 from synctalk.gaussians.initialise import HeadViews, initial_gaussians
-from synctalk.gaussians.restore import restore_deformation
+from synctalk.gaussians.lowrank import Baked, bake_low_rank
+from synctalk.gaussians.restore import Deformation, restore_deformation
 from synctalk.gaussians.scene import COLOR, LOG_SCALE, MEAN, N_COLUMNS, OPACITY, QUAT
 from synctalk.gaussians.triplane import TriplaneDeformation
 from synctalk.progress import ProgressCallback, StageProgress
@@ -43,7 +44,8 @@ MAX_ROLLBACKS = 3
 NOSE_TIP = 4
 SEAM_MM = 12.0
 
-Model = BasisDeformation | TriplaneDeformation
+BAKE_BOUND_PX = 0.25
+"""A baked deformation ships when its centres are this near the triplane's."""
 
 
 def column_scale() -> Tensor:
@@ -55,7 +57,7 @@ def column_scale() -> Tensor:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Model and optimiser in memory, to roll back to when a loss is not finite."""
+    """Deformation and optimiser in memory, to roll back to when a loss is not finite."""
 
     step: int
     tensors: dict[str, Tensor]
@@ -170,7 +172,7 @@ class Trainer:
     def _canonical_steps(self) -> int:
         return max(1, int(self.config.canonical_share * self.config.steps))
 
-    def _canonical_model(self, base: Tensor) -> tuple[CanonicalHead | Model, Adam]:
+    def _canonical_model(self, base: Tensor) -> tuple[CanonicalHead | Deformation, Adam]:
         model = CanonicalHead(base, column_scale()).to(self.device)
         return model, Adam([Group({"base": model.base}, self.config.lr_base)])
 
@@ -186,7 +188,7 @@ class Trainer:
         )
         self.model, self._adam = self._deforming_model(base)
 
-    def _deforming_model(self, base: Tensor) -> tuple[Model, Adam]:
+    def _deforming_model(self, base: Tensor) -> tuple[Deformation, Adam]:
         driving = self._driving
         sizes = (driving.lip.shape[1], driving.expression.shape[1], driving.pose.shape[1])
         nose = float(self.dataset.tracks.vertices[NOSE_TIP, 1])
@@ -328,9 +330,17 @@ class Trainer:
         """Everything a resumed run needs."""
         return Checkpoint(self.run_id, self.step, self.seconds, self.curve, self._tensors())
 
-    def deformation_state(self) -> dict[str, Tensor]:
-        """The deformation's tensors, as a bundle stores them."""
-        return dict(self.model.state_dict())
+    def shipped(self) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The deformation's tensors as a bundle stores them, and figures about them.
+
+        A triplane is baked into a low-rank basis where that loses less than ``BAKE_BOUND_PX``.
+        """
+        if not isinstance(self.model, TriplaneDeformation):
+            return dict(self.model.state_dict()), {}
+        learnt = torch.from_numpy(self._train.index)
+        baked: Baked = bake_low_rank(self.model, self._driving[learnt], seed=self.config.seed)
+        model = baked.model if baked.error_px <= BAKE_BOUND_PX else self.model
+        return dict(model.state_dict()), {"baking_error_px": round(baked.error_px, 4)}
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from ``checkpoint``, to the same result as an unbroken run."""
@@ -368,7 +378,7 @@ class CanonicalHead(nn.Module):
         return self.canonical_params()
 
 
-def _groups(model: Model, config: TrainConfig) -> list[Group]:
+def _groups(model: Deformation, config: TrainConfig) -> list[Group]:
     named = dict(model.named_parameters())
     basis = {k: p for k, p in named.items() if k.startswith("basis_")}
     rest = {k: p for k, p in named.items() if k != "base" and k not in basis}
