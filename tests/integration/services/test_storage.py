@@ -165,7 +165,7 @@ def test_a_ticket_expires(object_store: ObjectStore, storage_settings: StorageSe
         )
         return UploadTicket(url, tuple(headers.items()), issued + HOUR)
 
-    assert send(ticket(datetime.now(UTC) - 2 * HOUR), b"x" * 9) == 403
+    assert send(ticket(datetime.now(UTC) - 2 * HOUR), b"x" * 9) in (400, 403)
     assert not object_store.exists("tickets/late")
     assert send(ticket(datetime.now(UTC)), b"x" * 9) == 200
 
