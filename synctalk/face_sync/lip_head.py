@@ -1,15 +1,18 @@
 """A subject's lips from the frozen encoder's features: ridge regression with two safeguards.
 
 Fine-tuning an encoder on one person's minute of speech destroys it; a strongly regularised linear
-head on frozen features does not (METHOD, "What a spike on audio → lips learnt"). Two things that
-least squares does not know are added after it: lips close on p, b, m (the bilabial posterior pulls
-the mouth shut along the subject's own opening movement), and a silent mouth rests.
+head on frozen features does not (METHOD, "What a spike on audio → lips learnt"). Three things that
+least squares does not know are added after it. It shrinks towards the mean mouth, so the opening is
+mapped back to the subject's own range, quantile by quantile, as learnt on speech that was left out;
+lips close on p, b, m (the bilabial posterior pulls the mouth shut along the subject's own opening
+movement); and a silent mouth rests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -33,6 +36,8 @@ _SILENT = 0.1  # voice activity below which a frame counts as silent
 _QUIET, _LOUD = -0.85, -0.70  # relative loudness (52 and 43 dB down) where activity is 0 and 1
 _HOLD_FRAMES, _FADE_FRAMES = 5, 8  # after a sound the mouth stays up, then goes to rest
 _CUE_FROM, _CUE_FULL = 0.5, 0.9  # bilabial posterior where closing starts and is complete
+_FOLDS = 5
+_QUANTILES = torch.linspace(0.01, 0.99, 25)
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class LipRegressor:
         opening_bias: [] mouth opening (mm) of zero coefficients.
         closing: [K] the subject's movement that opens the mouth by 1 mm.
         closed_mm: [] mouth opening of the subject's closed lips.
+        gap_predicted, gap_shown: [Q] mm, quantiles of the opening that least squares predicts for
+            speech it was not fitted on, and of the subject's own.
     """
 
     mean: Tensor
@@ -60,6 +67,8 @@ class LipRegressor:
     opening_bias: Tensor
     closing: Tensor
     closed_mm: Tensor
+    gap_predicted: Tensor
+    gap_shown: Tensor
 
     @property
     def look_ahead_ms(self) -> float:
@@ -69,13 +78,20 @@ class LipRegressor:
     def predict(self, features: Tensor) -> Tensor:
         """Lip coefficients, [T, K], of encoder features [T, D]."""
         coefs = _stack((features - self.mean) / self.scale) @ self.weight + self.bias
-        closed = self._close(coefs, closing_cue(features))
+        closed = self._close(self._articulate(coefs), closing_cue(features))
         activity = voice_activity(features)[:, None]
         return activity * closed + (1.0 - activity) * self.rest
 
+    def _gap(self, coefs: Tensor) -> Tensor:
+        return coefs @ self.opening_weights + self.opening_bias
+
+    def _articulate(self, coefs: Tensor) -> Tensor:
+        gap = self._gap(coefs)
+        wanted = _interpolate(gap, self.gap_predicted, self.gap_shown)
+        return coefs + (wanted - gap)[:, None] * self.closing
+
     def _close(self, coefs: Tensor, cue: Tensor) -> Tensor:
-        gap = coefs @ self.opening_weights + self.opening_bias
-        excess = (gap - self.closed_mm).clamp_min(0.0)
+        excess = (self._gap(coefs) - self.closed_mm).clamp_min(0.0)
         return coefs - (cue * excess)[:, None] * self.closing
 
     def state(self) -> dict[str, Tensor]:
@@ -126,19 +142,23 @@ def fit_lip_regressor(
     scale[LAYOUT.mel] /= _MEL_WEIGHT
     bias = targets[used].mean(0)
     stacks = [_stack((copy - mean) / scale)[used] for copy in copies]
-    weight = _solve(stacks, targets[used] - bias, ridge)
-    gap = opening(targets[used])
+    wanted = targets[used]
+    folds = _normal_equations(stacks, wanted - bias)
+    gap = opening(wanted)
+    left_out = opening(_left_out(folds, stacks[0], ridge).to(targets) + bias)
     spread = gap - gap.mean()
     return LipRegressor(
         mean=mean,
         scale=scale,
-        weight=weight,
+        weight=_solve(folds, ridge).to(targets),
         bias=bias,
-        rest=_resting(voice_activity(copies[0])[used], targets[used], gap),
+        rest=_resting(voice_activity(copies[0])[used], wanted, gap),
         opening_weights=opening.weights.to(targets),
         opening_bias=torch.tensor(opening.bias),
-        closing=(targets[used] - bias).T @ spread / spread.square().sum().clamp_min(1e-6),
+        closing=(wanted - bias).T @ spread / spread.square().sum().clamp_min(1e-6),
         closed_mm=gap.quantile(0.05),
+        gap_predicted=left_out.quantile(_QUANTILES),
+        gap_shown=gap.quantile(_QUANTILES),
     )
 
 
@@ -178,18 +198,59 @@ def _near_cut(n: int, cuts: Sequence[int]) -> Tensor:
     return near
 
 
-def _solve(stacks: list[Tensor], targets: Tensor, ridge: float) -> Tensor:
-    """Ridge weights for clean inputs and disturbed copies of them, float64 inside."""
-    columns = stacks[0].shape[1]
-    gram = torch.zeros(columns, columns, dtype=torch.float64)
-    moment = torch.zeros(columns, targets.shape[1], dtype=torch.float64)
-    for index, stack in enumerate(stacks):
-        share = 1.0 if len(stacks) == 1 else 0.5 if index == 0 else 0.5 / (len(stacks) - 1)
-        gram += share * (stack.double().T @ stack.double())
-        moment += share * (stack.double().T @ targets.double())
+@dataclass(frozen=True)
+class _Equations:
+    """Normal equations of a piece of the speech, float64."""
+
+    rows: slice
+    gram: Tensor
+    moment: Tensor
+
+
+def _normal_equations(stacks: list[Tensor], targets: Tensor) -> list[_Equations]:
+    """Of ``_FOLDS`` consecutive pieces, for clean inputs and disturbed copies of them."""
+    shares = [0.5, *[0.5 / (len(stacks) - 1)] * (len(stacks) - 1)] if len(stacks) > 1 else [1.0]
+    edges = torch.linspace(0, len(targets), _FOLDS + 1).round().int().tolist()
+    folds = []
+    for rows in (slice(a, b) for a, b in pairwise(edges)):
+        pieces = [stack[rows].double() for stack in stacks]
+        gram = sum(s * (x.T @ x) for s, x in zip(shares, pieces, strict=True))
+        moment = sum(
+            s * (x.T @ targets[rows].double()) for s, x in zip(shares, pieces, strict=True)
+        )
+        assert isinstance(gram, Tensor)
+        assert isinstance(moment, Tensor)
+        folds.append(_Equations(rows, gram, moment))
+    return folds
+
+
+def _solve(folds: list[_Equations], ridge: float) -> Tensor:
+    """Ridge weights of these pieces together, float64."""
+    gram = torch.stack([fold.gram for fold in folds]).sum(0)
+    moment = torch.stack([fold.moment for fold in folds]).sum(0)
     gram.diagonal().add_(ridge)
-    weight: Tensor = torch.linalg.solve(gram, moment).to(targets)
+    weight: Tensor = torch.linalg.solve(gram, moment)
     return weight
+
+
+def _left_out(folds: list[_Equations], inputs: Tensor, ridge: float) -> Tensor:
+    """Predictions [T, K], float64, for each piece by weights that the others gave."""
+    return torch.cat(
+        [
+            inputs[fold.rows].double()
+            @ _solve([other for other in folds if other is not fold], ridge)
+            for fold in folds
+        ]
+    )
+
+
+def _interpolate(x: Tensor, known: Tensor, values: Tensor) -> Tensor:
+    """Piecewise linear through (known, values), both ascending [Q]; constant beyond the ends."""
+    inside = x.clamp(float(known[0]), float(known[-1]))
+    right = torch.searchsorted(known, inside).clamp(1, len(known) - 1)
+    span = (known[right] - known[right - 1]).clamp_min(1e-6)
+    share = ((inside - known[right - 1]) / span).clamp(0.0, 1.0)
+    return torch.lerp(values[right - 1], values[right], share)
 
 
 def _resting(activity: Tensor, targets: Tensor, gap: Tensor) -> Tensor:
