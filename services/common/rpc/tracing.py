@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.grpc import aio_client_interceptors, aio_server_interceptor
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 
 def configure_tracing(service: str, otlp_endpoint: str | None) -> None:
     """Send spans to the collector. Call once, in ``main``, before servers and channels are made."""
     if otlp_endpoint is None:
         return
+    # Here, because they take a second to import that most processes need not spend.
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     exporter = OTLPSpanExporter(otlp_endpoint, insecure=otlp_endpoint.startswith("http://"))
     provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -33,4 +35,4 @@ def client_interceptors() -> list[Any]:
 
 
 def _on() -> bool:
-    return isinstance(trace.get_tracer_provider(), TracerProvider)
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)

@@ -353,10 +353,10 @@ def test_mutual_tls_admits_only_our_own(tmp_path: Path) -> None:
         anonymous = client_tls.model_copy(update={"mutual": False})
         for tls in (forged, anonymous, None):
             with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
-                ask(running.target, "echo", RPC.model_copy(update={"tls": tls}), timeout=5)
+                ask(running.target, "echo", RPC.model_copy(update={"tls": tls}), timeout=2)
         # Does not trust our server.
         with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
-            ask(running.target, "echo", RPC.model_copy(update={"tls": stranger}), timeout=5)
+            ask(running.target, "echo", RPC.model_copy(update={"tls": stranger}), timeout=2)
         with (
             socket.create_connection(("127.0.0.1", running.port)) as raw,
             ssl.create_default_context(cafile=client_tls.authority).wrap_socket(
