@@ -18,7 +18,7 @@ from minio import Minio
 from minio.error import InvalidResponseError
 
 from services.common.errors import FailedPrecondition, Unavailable
-from services.common.local import STATE_FILE, LocalServers, read_state
+from services.common.local import STATE_FILE, LocalServers, read_state, stop
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -30,10 +30,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 def alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
         return False
-    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
 
 
 def test_redis_keeps_its_data_when_it_is_killed(tmp_path: Path) -> None:
@@ -120,6 +119,27 @@ def test_the_supervisor_restarts_what_dies_and_leaves_no_process_behind(tmp_path
     finally:
         supervisor.kill()
         supervisor.wait()
+
+
+def test_what_a_killed_supervisor_left_is_noticed_and_can_be_stopped(tmp_path: Path) -> None:
+    supervisor = subprocess.Popen([sys.executable, "-m", "services.common.local", str(tmp_path)])
+    try:
+        wait_for((tmp_path / STATE_FILE).exists)
+        children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text()
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+    pids = [int(pid) for pid in children.split()]
+    assert [alive(pid) for pid in pids] == [True, True]
+    with pytest.raises(FailedPrecondition, match="already run"):
+        LocalServers.start(tmp_path)
+
+    stop(tmp_path)
+    assert not any(alive(pid) for pid in pids)
+    assert not (tmp_path / STATE_FILE).exists()
+    stop(tmp_path)
+    with LocalServers.start(tmp_path):
+        pass
 
 
 def test_the_state_file_is_plain_json(local_servers: LocalServers) -> None:
