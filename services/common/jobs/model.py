@@ -14,9 +14,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from synctalk.errors import InputError
 
@@ -66,6 +66,12 @@ class JobSettings(BaseModel):
     sweep_delay_s: float = Field(
         30.0, ge=0, description="from a job's end to sweeping its leavings"
     )
+
+    @model_validator(mode="after")
+    def _some_beats_may_get_lost(self) -> Self:
+        if self.lease_s < 3 * self.heartbeat_s:
+            raise ValueError("lease_s must be at least three times heartbeat_s")
+        return self
 
 
 @dataclass(frozen=True)
