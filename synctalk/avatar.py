@@ -163,7 +163,12 @@ class Avatar:
 
     def blend_into(self, frame: Yuv420, crop: Yuv420, mesh: NDArray[np.float32]) -> None:
         """Blend the face of ``crop`` [S,S] into a source frame [H,W], at its own resolution."""
-        blend_portrait_yuv(frame, crop, mesh, self.manifest.crop)
+        window = self.manifest.crop
+        area = [
+            plane[part.y : part.y + part.side, part.x : part.x + part.side]
+            for plane, part in zip(frame, (window, window.halved(), window.halved()), strict=True)
+        ]
+        blend_portrait_yuv(Yuv420(*area), crop, mesh)
 
     def _frames(
         self,

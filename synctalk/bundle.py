@@ -27,7 +27,7 @@ from torch import Tensor
 from synctalk.dataset import FRAMES, PLATES, Crop, SubjectDataset, replace_folder, sha256_file
 from synctalk.errors import BundleError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 WEIGHTS = "avatar.safetensors"
 SOURCE = "source.mp4"
@@ -108,7 +108,7 @@ class BundleManifest:
             for name in ("cuts", "window", "parents"):
                 raw[name] = tuple(raw[name])
             return cls(**raw)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BundleError(
                 f"{where}: not an avatar manifest ({error}).",
                 reason="BUNDLE_MANIFEST",

@@ -40,7 +40,7 @@ from safetensors.numpy import load_file, save_file
 from synctalk.errors import DatasetError
 from synctalk.media import VideoReader, read_audio
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FPS = 25
 SAMPLE_RATE_HZ = 16_000
 HELD_OUT_FRACTION = 1 / 11
@@ -73,6 +73,10 @@ class Crop:
     x: int
     y: int
     side: int
+
+    def halved(self) -> Crop:
+        """The same window in a plane of half the size."""
+        return Crop(self.x // 2, self.y // 2, self.side // 2)
 
     def cut(self, frame: Image, size: int) -> Image:
         """The window of ``frame`` [H,W,3], scaled to [size,size,3]."""
@@ -136,7 +140,7 @@ class DatasetManifest:
             raw["crop"] = Crop(**raw["crop"])
             raw["cuts"] = tuple(raw["cuts"])
             return cls(**raw)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DatasetError(
                 f"{where}: not a dataset manifest ({error}).",
                 reason="DATASET_MANIFEST",

@@ -63,7 +63,7 @@ class ParsingConfig:
     """
 
     fit_frames: int = 64
-    erase_margin_px: int = 2
+    erase_margin_px: int = 1
 
 
 @dataclass(frozen=True)

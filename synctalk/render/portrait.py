@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synctalk.dataset import Crop
 from synctalk.face.topology import FACE_OVAL
 from synctalk.media.planes import Yuv420
 
@@ -109,30 +108,24 @@ def blend_portrait(rendered: Image, source: Image, mesh: NDArray[np.float32]) ->
     return blended
 
 
-def blend_portrait_yuv(
-    frame: Yuv420, rendered: Yuv420, mesh: NDArray[np.float32], crop: Crop
-) -> None:
-    """Blend the face of ``rendered`` into ``frame``, in place.
+def blend_portrait_yuv(source: Yuv420, rendered: Yuv420, mesh: NDArray[np.float32]) -> None:
+    """Blend the face of ``rendered`` into ``source``, in place.
 
     Args:
-        frame: [H,W] source frame; writable.
+        source: [L,L] the square of the original frame that was rendered; writable, any even size.
         rendered: [S,S] composited crop.
-        mesh: [478,2+] tracked points of the source frame, px of the rendered crop.
-        crop: where the rendered crop lies in the frame, px; even.
+        mesh: [478,2+] tracked points of the original frame, px of the rendered crop.
     """
-    size = len(rendered.y)
-    mask = face_mask(mesh * np.float32(crop.side / size), crop.side, crop.side)
+    side = len(source.y)
+    mask = face_mask(mesh * np.float32(side / len(rendered.y)), side, side)
     if mask.weight.size == 0:
         return
     half = cv2.resize(mask.weight, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    for under, over, shrink, weight in zip(
-        frame, rendered, (1, 2, 2), (mask.weight, half, half), strict=True
-    ):
-        side = crop.side // shrink
-        if side != len(over):
-            over = cv2.resize(over, (side, side), interpolation=cv2.INTER_CUBIC)
-        rows = slice(crop.y // shrink, crop.y // shrink + side)
-        face = mask.cut(under[rows, crop.x // shrink : crop.x // shrink + side], shrink)
+    for under, over, weight in zip(source, rendered, (mask.weight, half, half), strict=True):
+        shrink = side // len(under)
+        if over.shape != under.shape:
+            over = cv2.resize(over, under.shape, interpolation=cv2.INTER_CUBIC)
+        face = mask.cut(under, shrink)
         face[:] = cv2.blendLinear(mask.cut(over, shrink), face, weight, 1 - weight)
 
 
