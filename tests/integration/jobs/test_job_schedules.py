@@ -86,6 +86,9 @@ class Schedule(RuleBasedStateMachine):
         self.make_ready(job_id)
 
     @rule(worker=sampled_from(WORKERS))
+    def lease_one(self, worker: str) -> None:
+        self.lease(worker)
+
     def lease(self, worker: str) -> None:
         got = self.queue.leases.acquire(worker)
         if worker in self.held:
@@ -96,6 +99,11 @@ class Schedule(RuleBasedStateMachine):
         assert (got.job.id if got else None) == expected
         if got:
             self.held[worker] = got.job
+
+    @rule()
+    def lease_all(self) -> None:
+        for worker in WORKERS:
+            self.lease(worker)
 
     def next_in_turn(self) -> str | None:
         while self.ring:
