@@ -65,13 +65,6 @@ class RedisServer:
         self._process.kill()
         self._process.wait()
 
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing is answered."""
-        self._process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
-
     def _answers(self) -> bool:
         try:
             with redis.Redis(port=self.port, retry=None) as client:
