@@ -119,6 +119,7 @@ def test_the_supervisor_restarts_what_dies_and_leaves_no_process_behind(tmp_path
     finally:
         supervisor.kill()
         supervisor.wait()
+        stop(tmp_path)  # should the test have failed
 
 
 def test_what_a_killed_supervisor_left_is_noticed_and_can_be_stopped(tmp_path: Path) -> None:
