@@ -96,7 +96,7 @@ def redis_server(folder: Path, lock_fd: int) -> tuple[Server, str]:
     write_private(
         data / "redis.conf",
         f"bind {HOST}\nport {port}\nrequirepass {password}\n"
-        f'dir "{data}"\nappendonly yes\nappendfsync everysec\nsave ""\n',
+        f'dir "{data}"\nappendonly yes\nappendfsync always\nsave ""\n',
     )
     url = f"redis://:{password}@{HOST}:{port}/0"
 
