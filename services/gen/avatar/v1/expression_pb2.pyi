@@ -117,11 +117,17 @@ class GenerateRequestHeader(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     AUDIO_FORMAT_FIELD_NUMBER: _builtins.int
     WANT_BLENDSHAPES_FIELD_NUMBER: _builtins.int
+    WHOLE_RECORDING_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """Tenant that is served: "tenants/{tenant}"."""
     mode: Global___GenerateMode.ValueType
     want_blendshapes: _builtins.bool
-    """Whether frames carry blendshapes; they cost time."""
+    """Whether frames carry blendshapes; FAILED_PRECONDITION where no generator is installed."""
+    whole_recording: _builtins.bool
+    """Measures the speaker's level and spectrum over all of the audio, as training did, before the
+    first feature: for files. Nothing but the header leaves before EndOfAudio. Otherwise an average
+    speaker is assumed, as a live session must.
+    """
     @_builtins.property
     def audio_format(self) -> Global___AudioFormat: ...
     def __init__(
@@ -131,10 +137,11 @@ class GenerateRequestHeader(_message.Message):
         mode: Global___GenerateMode.ValueType = ...,
         audio_format: Global___AudioFormat | None = ...,
         want_blendshapes: _builtins.bool = ...,
+        whole_recording: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["audio_format", b"audio_format"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_format", b"audio_format", "mode", b"mode", "parent", b"parent", "want_blendshapes", b"want_blendshapes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_format", b"audio_format", "mode", b"mode", "parent", b"parent", "want_blendshapes", b"want_blendshapes", "whole_recording", b"whole_recording"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -150,7 +157,7 @@ class AudioFormat(_message.Message):
     SAMPLE_RATE_HZ_FIELD_NUMBER: _builtins.int
     encoding: Global___AudioEncoding.ValueType
     sample_rate_hz: _builtins.int
-    """Only 16000 is taken."""
+    """From 8000 to 192000; what is not 16000 is resampled on arrival."""
     def __init__(
         self,
         *,
@@ -280,7 +287,11 @@ class SpeechEvent(_message.Message):
     TIME_CODE_FIELD_NUMBER: _builtins.int
     type: Global___SpeechEventType.ValueType
     @_builtins.property
-    def time_code(self) -> _types_pb2.TimeCode: ...
+    def time_code(self) -> _types_pb2.TimeCode:
+        """First frame with a voice, or first frame without. A voice has stopped when it has been away
+        for 0.2 s, so STOPPED comes after the features of its frame.
+        """
+
     def __init__(
         self,
         *,
@@ -304,7 +315,7 @@ class GenerateSummary(_message.Message):
     frame_count: _builtins.int
     """DrivingFeatures messages sent."""
     sample_count: _builtins.int
-    """Samples received."""
+    """Samples received, at the rate they came in."""
     def __init__(
         self,
         *,

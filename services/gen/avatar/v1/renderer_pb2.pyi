@@ -189,6 +189,8 @@ class RenderSegmentRequest(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     VIDEO_OPTIONS_FIELD_NUMBER: _builtins.int
     OUTPUT_KEY_FIELD_NUMBER: _builtins.int
+    CONTEXT_BEFORE_FIELD_NUMBER: _builtins.int
+    CONTEXT_AFTER_FIELD_NUMBER: _builtins.int
     avatar_version: _builtins.str
     """"tenants/{tenant}/avatars/{avatar}/versions/{n}"."""
     encoder_version: _builtins.str
@@ -200,11 +202,23 @@ class RenderSegmentRequest(_message.Message):
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.DrivingFeatures]:
         """One for every frame, consecutive; at most 1500. The first one's time code says where in the
-        whole video the segment begins, which fixes the head's motion and so hides the seams.
+        whole video the segment begins, which fixes the head's motion and so hides the seams. It must
+        be a multiple of 4, and every segment but the last a multiple of 4 long: then the frames are
+        bit by bit those of a whole run.
         """
 
     @_builtins.property
     def video_options(self) -> Global___VideoOptions: ...
+    @_builtins.property
+    def context_before(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.DrivingFeatures]:
+        """Features of the 16 frames just before the first one, or of all there are: a mouth depends on
+        what is said around it.
+        """
+
+    @_builtins.property
+    def context_after(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.DrivingFeatures]:
+        """Features of the 4 frames just after the last one, or of all that are left of the video."""
+
     def __init__(
         self,
         *,
@@ -214,10 +228,12 @@ class RenderSegmentRequest(_message.Message):
         features: _abc.Iterable[_types_pb2.DrivingFeatures] | None = ...,
         video_options: Global___VideoOptions | None = ...,
         output_key: _builtins.str = ...,
+        context_before: _abc.Iterable[_types_pb2.DrivingFeatures] | None = ...,
+        context_after: _abc.Iterable[_types_pb2.DrivingFeatures] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "video_options", b"video_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar_version", b"avatar_version", "bundle", b"bundle", "encoder_version", b"encoder_version", "features", b"features", "output_key", b"output_key", "video_options", b"video_options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar_version", b"avatar_version", "bundle", b"bundle", "context_after", b"context_after", "context_before", b"context_before", "encoder_version", b"encoder_version", "features", b"features", "output_key", b"output_key", "video_options", b"video_options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -230,6 +246,7 @@ class RenderSegmentResponse(_message.Message):
     SEGMENT_FIELD_NUMBER: _builtins.int
     FRAME_COUNT_FIELD_NUMBER: _builtins.int
     RENDER_TIME_FIELD_NUMBER: _builtins.int
+    ENCODE_TIME_FIELD_NUMBER: _builtins.int
     frame_count: _builtins.int
     @_builtins.property
     def segment(self) -> _types_pb2.ObjectRef:
@@ -239,16 +256,21 @@ class RenderSegmentResponse(_message.Message):
     def render_time(self) -> _duration_pb2.Duration:
         """Time spent on rendering and encoding."""
 
+    @_builtins.property
+    def encode_time(self) -> _duration_pb2.Duration:
+        """The part of it that encoding took."""
+
     def __init__(
         self,
         *,
         segment: _types_pb2.ObjectRef | None = ...,
         frame_count: _builtins.int = ...,
         render_time: _duration_pb2.Duration | None = ...,
+        encode_time: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["render_time", b"render_time", "segment", b"segment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encode_time", b"encode_time", "render_time", b"render_time", "segment", b"segment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame_count", b"frame_count", "render_time", b"render_time", "segment", b"segment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encode_time", b"encode_time", "frame_count", b"frame_count", "render_time", b"render_time", "segment", b"segment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -329,7 +329,9 @@ class DrivingFeatures(_message.Message):
     def time_code(self) -> Global___TimeCode: ...
     @_builtins.property
     def lip_feature(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Audio-visual lip feature; the stream's header says how many values and of which encoder."""
+        """What the audio-visual encoder heard, before anyone's lips: the renderer holds the avatar and so
+        its regression to lips. The stream's header says how many values and of which encoder.
+        """
 
     @_builtins.property
     def blendshapes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
