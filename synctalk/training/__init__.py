@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from synctalk.errors import BundleError
 from synctalk.face_sync import LipRegressor
 from synctalk.progress import ProgressCallback, ignore_progress
 from synctalk.training.checkpoint import (
+    Checkpoint,
     discard,
     load_checkpoint,
     save_checkpoint,
@@ -23,9 +25,9 @@ from synctalk.training.checkpoint import (
 )
 from synctalk.training.config import PRESETS, TrainConfig, preset
 from synctalk.training.lips import fit_lips
-from synctalk.training.trainer import Trainer
+from synctalk.training.trainer import HeldOutCheck, OnCheck, Trainer
 
-__all__ = ["PRESETS", "TrainConfig", "preset", "train"]
+__all__ = ["PRESETS", "HeldOutCheck", "TrainConfig", "preset", "train"]
 
 
 def train(
@@ -36,6 +38,10 @@ def train(
     config: TrainConfig | None = None,
     device: str = "auto",
     resume: bool = False,
+    consent_id: str | None = None,
+    checkpoint_every_s: float = 30.0,
+    on_checkpoint: Callable[[Path], None] = lambda folder: None,
+    on_check: OnCheck = lambda check: None,
     progress: ProgressCallback = ignore_progress,
 ) -> AvatarBundle:
     """Train an avatar.
@@ -47,6 +53,12 @@ def train(
         config: settings of one's own instead of a preset's.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         resume: continue the run that was interrupted, if there is one.
+        consent_id: the consent record that goes into the avatar.
+        checkpoint_every_s: seconds of work between two checkpoints.
+        on_checkpoint: told the working folder ``OUT.training`` when it holds a new checkpoint;
+            nothing changes there before it returns. Copied beside another ``out``, the folder
+            lets another machine resume.
+        on_check: told of each held-out check, every ``evaluate_every`` steps.
         progress: receives events of the stages ``load frames``, ``train`` and ``lips``; the
             metric ``held_out_psnr_db`` comes with ``train``.
 
@@ -67,13 +79,18 @@ def train(
         )
     settings = config or settings_of(preset)
     folder = working_folder(final)
-    trainer = Trainer(source, settings, pick_device(device), progress)
+    trainer = Trainer(source, settings, pick_device(device), progress, on_check)
     checkpoint = load_checkpoint(folder, trainer.run_id) if resume else None
     if checkpoint is not None:
         trainer.resume(checkpoint)
-    trainer.run(lambda state: save_checkpoint(folder, state))
+
+    def save(state: Checkpoint) -> None:
+        save_checkpoint(folder, state)
+        on_checkpoint(folder)
+
+    trainer.run(save, checkpoint_every_s)
     lips = fit_lips(source, trainer.subject, progress)
-    bundle = _publish(final, source, trainer, settings, lips)
+    bundle = _publish(final, source, trainer, settings, lips, consent_id)
     discard(folder)
     return bundle
 
@@ -84,6 +101,7 @@ def _publish(
     trainer: Trainer,
     settings: TrainConfig,
     lips: LipRegressor,
+    consent_id: str | None,
 ) -> AvatarBundle:
     source = dataset.manifest
     window = trainer.window
@@ -102,6 +120,7 @@ def _publish(
         window=(window.width, window.height),
         settings=dataclasses.asdict(settings),
         metrics=metrics,
+        consent_id=consent_id,
         training_curve=trainer.curve,
         timings_s={**source.timings_s, "train": round(trainer.seconds, 2)},
     )

@@ -63,6 +63,25 @@ class Snapshot:
     tensors: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class HeldOutCheck:
+    """A look at frames that training never saw.
+
+    Args:
+        step: steps finished.
+        rendered, source: the head window of one held-out frame, [h,w,3] uint8.
+        curve: held-out quality so far, this check included.
+    """
+
+    step: int
+    rendered: NDArray[np.uint8]
+    source: NDArray[np.uint8]
+    curve: tuple[CurvePoint, ...]
+
+
+OnCheck = Callable[[HeldOutCheck], None]
+
+
 class Trainer:
     """One run over one dataset; build it, :meth:`resume` it if need be, :meth:`run` it."""
 
@@ -72,8 +91,10 @@ class Trainer:
         config: TrainConfig,
         device: torch.device,
         progress: ProgressCallback,
+        on_check: OnCheck = lambda check: None,
     ) -> None:
         torch.manual_seed(config.seed)
+        self._on_check = on_check
         self.dataset, self.config, self.device = dataset, config, device
         self._progress = progress
         self.subject = study(dataset)
@@ -281,12 +302,19 @@ class Trainer:
     def _check_if_due(self) -> dict[str, float]:
         if self.step % self.config.evaluate_every and self.step != self.config.steps:
             return {}
-        psnr = self.held_out_psnr()
+        images = self._held_out_images()
+        psnr = self._held_out_psnr(images)
         self.curve = (*self.curve, CurvePoint(round(self.seconds, 2), self.step, round(psnr, 3)))
+        middle = len(images) // 2
+        source = self._checks.rgb[middle]
+        self._on_check(HeldOutCheck(self.step, images[middle], source, self.curve))
         return {"held_out_psnr_db": psnr}
 
     def held_out_psnr(self) -> float:
         """Full-frame PSNR (dB) over a few held-out frames, lips driven by the tracked face."""
+        return self._held_out_psnr(self._held_out_images())
+
+    def _held_out_images(self) -> list[NDArray[np.uint8]]:
         stack = self._checks
         with torch.no_grad():
             params = self.model(self._driving[torch.from_numpy(stack.index)])
@@ -295,7 +323,10 @@ class Trainer:
             self._make_view((stack.rgb[i], stack.plate[i], stack.matte[i]), stack, i, 1.0)
             for i in range(len(stack))
         ]
-        images = self._pool.images(params, views)
+        return self._pool.images(params, views)
+
+    def _held_out_psnr(self, images: list[NDArray[np.uint8]]) -> float:
+        stack = self._checks
         pixels = self.dataset.manifest.size**2 * 3
         errors = [
             np.square(image.astype(np.float32) - stack.rgb[i]).sum() / pixels
