@@ -1,0 +1,1 @@
+"""Speech to driving features, frame by frame, for files and live sessions."""

@@ -1,0 +1,75 @@
+"""The encoder for many streams at once: whoever asks while a batch is computed is in the next.
+
+No timer holds a lone stream up, and under load batches grow by themselves.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+
+import torch
+from prometheus_client import Histogram
+from torch import Tensor
+
+from synctalk.face_sync import AudioVisualEncoder
+
+MAX_BATCH = 64
+BATCH_SIZE = Histogram(
+    "synctalk_expression_batch_size", "Streams computed together", buckets=(1, 2, 4, 8, 16, 32, 64)
+)
+
+
+@dataclass(frozen=True)
+class _Ask:
+    mel: Tensor
+    answer: Future[Tensor] = field(default_factory=Future)
+
+
+class BatchingEncoder(AudioVisualEncoder):
+    """An :class:`AudioVisualEncoder` whose trunk is shared by the threads that call it.
+
+    Only inputs of one length are computed together: no padding, so no stream's result depends on
+    another's.
+    """
+
+    def __init__(self) -> None:
+        """Make an untrained encoder; ``BatchingEncoder.pretrained()`` gives the shipped one."""
+        super().__init__()
+        self._asked: SimpleQueue[_Ask] = SimpleQueue()
+        threading.Thread(target=self._answer_forever, daemon=True, name="encoder").start()
+
+    def trunk(self, mel: Tensor) -> Tensor:
+        """As the base class's, for [1, T, 64]; blocks until its batch is done."""
+        ask = _Ask(mel)
+        self._asked.put(ask)
+        return ask.answer.result()
+
+    def _answer_forever(self) -> None:
+        while True:
+            waiting = [self._asked.get()]
+            while len(waiting) < MAX_BATCH:
+                try:
+                    waiting.append(self._asked.get_nowait())
+                except Empty:
+                    break
+            alike: dict[int, list[_Ask]] = defaultdict(list)
+            for ask in waiting:
+                alike[ask.mel.shape[1]].append(ask)
+            for asks in alike.values():
+                self._answer(asks)
+
+    @torch.inference_mode()
+    def _answer(self, asks: list[_Ask]) -> None:
+        BATCH_SIZE.observe(len(asks))
+        try:
+            trunks = super().trunk(torch.cat([ask.mel for ask in asks]))
+        except Exception as error:
+            for ask in asks:
+                ask.answer.set_exception(error)
+            return
+        for index, ask in enumerate(asks):
+            ask.answer.set_result(trunks[index : index + 1])
