@@ -1,0 +1,1 @@
+"""Driving features to video segments."""

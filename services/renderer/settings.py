@@ -1,0 +1,29 @@
+"""Settings of the renderer."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from pydantic import Field
+
+from services.common.settings import ServiceSettings
+
+
+class RendererSettings(ServiceSettings):
+    """What the renderer needs beside what all services need."""
+
+    renderer_max_segments: int = Field(
+        2, ge=1, description="segments rendered at once; more wait. One blends while one rasterises"
+    )
+    renderer_cache_bytes: int = Field(
+        2 << 30, gt=0, description="memory that loaded avatars may take; idle ones make room"
+    )
+    renderer_cache_disk_bytes: int = Field(
+        20 << 30, gt=0, description="disk that the footage of loaded avatars may take"
+    )
+    renderer_cache_dir: Path = Field(
+        Path(tempfile.gettempdir()) / "synctalk-renderer",
+        description="folder of that footage; replicas on one machine may share it",
+    )
+    renderer_device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="where to render")
