@@ -151,3 +151,21 @@ def test_audio_features_come_back_as_they_were(folder: Path) -> None:
     got = SubjectDataset.open(folder).audio_features()
     assert np.array_equal(got.mel, sent.mel)
     assert np.array_equal(got.visual, sent.visual)
+
+
+def test_a_plate_is_exact_outside_the_erased_spans() -> None:
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 255, (6, 10, 3)).astype(np.uint8)
+    plate = frame.copy()
+    plate[2, 3] ^= 1
+    plate[2, 6] ^= 1
+    plate[4, :] ^= 1
+    spans = ds.erased_spans(frame, plate)
+    assert spans.tolist() == [[0, 0], [0, 0], [3, 7], [0, 0], [0, 10], [0, 0]]
+    decoded = 255 - plate  # a codec that got everything wrong
+    kept = ds.keep_outside(decoded, frame, spans)
+    assert (kept[2, 3:7] == decoded[2, 3:7]).all()
+    assert (kept[4] == decoded[4]).all()
+    kept[2, 3:7] = frame[2, 3:7]
+    kept[4] = frame[4]
+    assert (kept == frame).all()

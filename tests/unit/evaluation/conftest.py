@@ -38,6 +38,8 @@ def subject(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Subj
     background = cv2.imread(str(source / "background.png"))
     small = np.ascontiguousarray(cv2.resize(background, (SIDE, SIDE))[..., ::-1])
     _write(folder / ds.PLATES, (small for _ in range(N)), VideoPreset.NEAR_LOSSLESS)
+    everywhere = np.tile(np.array([0, SIDE], np.int16), (SIDE, 1))
+    ds.save_erased(folder / ds.ERASED, [everywhere] * N)
     cv2.imwrite(str(folder / ds.BACKGROUND), background)
     mattes = islice(VideoReader(source / "matte_train.mp4").iter_grey(), N)
     _write(folder / ds.MATTE, (cv2.resize(m, (SIDE, SIDE)) for m in mattes))

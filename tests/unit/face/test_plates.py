@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from synctalk.face.parsing_matte import alpha_from_background, fill_smoothly
-from synctalk.face.plates import background_now, erase_mask, fit_background
+from synctalk.face.plates import _continue_rim, background_now, erase_mask, fit_background
 
 
 def scene(size: int = 64) -> np.ndarray:
@@ -78,3 +78,17 @@ def test_erased_area_is_the_matte_and_its_margin() -> None:
     assert erased[10, 8:13].all()
     assert not erased[10, 7]
     assert not erased[8, 8]
+
+
+def test_a_collar_goes_on_sharply_for_a_few_pixels_under_the_jaw() -> None:
+    frame = np.full((64, 64, 3), 40, np.uint8)
+    frame[:, 32:] = 220  # a jacket and a collar meet under the head
+    erased = np.zeros((64, 64), np.uint8)
+    erased[:40] = 1
+    fill = np.full((64, 64, 3), 128, np.float32)
+    body = np.full((64, 64), 255, np.uint8)
+    rim = _continue_rim(fill.copy(), frame, erased, body, reach=4.0)
+    assert (np.abs(rim[39, :32] - 40) < 10).all()
+    assert (np.abs(rim[39, 32:] - 220) < 10).all()
+    assert np.abs(rim[:20] - 128).max() < 1
+    assert (_continue_rim(fill.copy(), frame, erased, 0 * body, reach=4.0) == fill).all()
