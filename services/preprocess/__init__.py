@@ -1,0 +1,1 @@
+"""PreprocessService: an uploaded video to a dataset."""

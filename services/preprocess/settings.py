@@ -1,0 +1,24 @@
+"""Settings of preprocess: of the service and of its workers."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from pydantic import Field
+
+from services.common.jobs import JobSettings
+from services.common.settings import ServiceSettings
+
+
+class PreprocessSettings(ServiceSettings):
+    """What preprocess needs beside what all services need."""
+
+    jobs: JobSettings = Field(default_factory=JobSettings, description="how job queues behave")
+    work_dir: Path = Field(
+        Path(tempfile.gettempdir()) / "avatar-work",
+        description="folder of a worker on its own disk; may be emptied while none runs",
+    )
+    work_keep_s: float = Field(
+        3600, ge=0, description="how long unfinished work stays on a worker's disk to be resumed"
+    )

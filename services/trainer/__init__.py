@@ -1,0 +1,1 @@
+"""TrainerService: a dataset to a new version of an avatar."""
