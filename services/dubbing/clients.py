@@ -1,0 +1,125 @@
+"""Expression service and renderers as the dubbing worker calls them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import grpc
+
+from services.common.dubs import DubRequest
+from services.common.rpc import open_channel, remote_errors
+from services.common.settings import RpcSettings
+from services.common.storage import ObjectRef
+from services.dubbing.features import FeatureSpool, FloatRows, SegmentRows
+from services.dubbing.sound import Pcm
+from services.gen.avatar.v1 import expression_pb2, renderer_pb2, types_pb2
+from services.gen.avatar.v1.expression_pb2_grpc import ExpressionServiceStub
+from services.gen.avatar.v1.renderer_pb2_grpc import RendererServiceStub
+from synctalk.errors import SyncTalkError
+
+Channel = grpc.aio.Channel
+_CHUNK_SAMPLES = 16_000
+
+
+def connect(target: str, settings: RpcSettings) -> AbstractAsyncContextManager[Channel]:
+    """A channel."""
+    return open_channel(target, settings)
+
+
+async def spool_features(
+    channel: Channel, tenant: str, sound: Pcm, path: Path, timeout_s: float
+) -> FeatureSpool:
+    """Features of a whole recording, written to ``path`` as they come."""
+    stub = ExpressionServiceStub(channel)
+    spool: FeatureSpool | None = None
+    with remote_errors():
+        response = expression_pb2.GenerateResponse()
+        responses = stub.Generate(_speech(tenant, sound), timeout=timeout_s)
+        async for response in responses:
+            kind = response.WhichOneof("message")
+            if kind == "header":
+                header = response.header
+                spool = FeatureSpool(path, header.encoder_version, header.lip_feature_dim)
+            elif spool is not None and kind == "features":
+                spool.append(response.features.lip_feature)
+            elif spool is not None and kind == "event":
+                spool.voice(response.event.time_code.frame)
+        if spool is not None and response.summary.frame_count == spool.n_frames:
+            return spool
+    raise SyncTalkError(
+        "the stream of features ended early", reason="FEATURES_INCOMPLETE", remedy="Try again."
+    )
+
+
+async def render_segment(
+    channel: Channel,
+    request: DubRequest,
+    rows: SegmentRows,
+    encoder_version: str,
+    output_key: str,
+    timeout_s: float,
+) -> ObjectRef:
+    """Have a replica render a segment into ``output_key``."""
+    stub = RendererServiceStub(channel)
+    with remote_errors():
+        done = await stub.RenderSegment(
+            renderer_pb2.RenderSegmentRequest(
+                avatar_version=request.avatar_version,
+                bundle=_bundle(request),
+                encoder_version=encoder_version,
+                features=_features(rows.rows, rows.first),
+                video_options=renderer_pb2.VideoOptions(
+                    codec=renderer_pb2.VIDEO_CODEC_H264,
+                    width_px=request.width_px,
+                    height_px=request.height_px,
+                ),
+                output_key=output_key,
+                context_before=_features(rows.before, rows.first - len(rows.before)),
+                context_after=_features(rows.after, rows.first + len(rows.rows)),
+            ),
+            timeout=timeout_s,
+        )
+    return ObjectRef(done.segment.key, done.segment.size_bytes, done.segment.sha256)
+
+
+async def _speech(tenant: str, sound: Pcm) -> AsyncIterator[expression_pb2.GenerateRequest]:
+    yield expression_pb2.GenerateRequest(
+        header=expression_pb2.GenerateRequestHeader(
+            parent=f"tenants/{tenant}",
+            mode=expression_pb2.GENERATE_MODE_LOOK_AHEAD,
+            audio_format=expression_pb2.AudioFormat(
+                encoding=expression_pb2.AUDIO_ENCODING_PCM_S16LE,
+                sample_rate_hz=sound.sample_rate_hz,
+            ),
+            whole_recording=True,
+        )
+    )
+    first = 0
+    for block in sound.blocks(_CHUNK_SAMPLES):
+        yield expression_pb2.GenerateRequest(
+            audio=expression_pb2.AudioChunk(data=block.tobytes(), first_sample=first)
+        )
+        first += len(block)
+    yield expression_pb2.GenerateRequest(end_of_audio=expression_pb2.EndOfAudio())
+
+
+def _features(rows: FloatRows, first: int) -> list[types_pb2.DrivingFeatures]:
+    return [
+        types_pb2.DrivingFeatures(
+            time_code=types_pb2.TimeCode(frame=frame, time_us=frame * 40_000),
+            lip_feature=row.tolist(),
+        )
+        for frame, row in enumerate(rows, first)
+    ]
+
+
+def _bundle(request: DubRequest) -> types_pb2.ArtifactRef:
+    listing = request.bundle.listing
+    return types_pb2.ArtifactRef(
+        prefix=request.bundle.prefix,
+        listing=types_pb2.ObjectRef(
+            key=listing.key, size_bytes=listing.size_bytes, sha256=listing.sha256
+        ),
+    )
