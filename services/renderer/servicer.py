@@ -36,7 +36,7 @@ from services.renderer.settings import RendererSettings
 from synctalk.bundle import BundleManifest
 from synctalk.dataset import sha256_file
 from synctalk.errors import InputError
-from synctalk.face_sync.encoder import WEIGHTS
+from synctalk.face_sync.encoder import LAYOUT, WEIGHTS
 
 T = TypeVar("T")
 MAX_FRAMES = 1500
@@ -272,7 +272,7 @@ def _rows(features: Iterable[types_pb2.DrivingFeatures]) -> np.ndarray[Any, np.d
     rows = [np.fromiter(frame.lip_feature, np.float32) for frame in features]
     if len({len(row) for row in rows}) > 1:
         raise InputError("features of different lengths", reason="FEATURE_SHAPE")
-    return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+    return np.stack(rows) if rows else np.zeros((0, LAYOUT.dim), np.float32)
 
 
 def _key(bundle: ArtifactRef) -> str:
