@@ -36,7 +36,8 @@ class JobProgress:
         self._shares = {stage: share / whole for stage, share in shares.items()}
         ends = accumulate(self._shares.values(), initial=0.0)
         self._begins = dict(zip(self._shares, ends, strict=False))
-        self._stage, self._done = "", 0.0
+        self._stage = ""
+        self._done: float | None = None
         self._fraction, self._worked = 0.0, 0.0
         self._metrics: dict[str, float] = {}
         self._began_s = time.monotonic()
@@ -52,10 +53,9 @@ class JobProgress:
         """``done`` (0 to 1) of ``stage``. Raises :class:`synctalk.errors.Cancelled`."""
         if stage != self._stage:
             self.log(stage)
-            self._stage, self._done = stage, done
+            self._stage, self._done = stage, None
         share = self._shares.get(stage, 0.0)
-        self._worked += share * max(0.0, done - self._done)
-        self._done = done
+        self._count(share, done)
         reached = self._begins.get(stage, 0.0) + share * done
         self._fraction = max(self._fraction, min(reached, 1.0))
         self._context.report(stage, self._fraction, eta_s=self._eta_s(), metrics=self._metrics)
@@ -71,6 +71,13 @@ class JobProgress:
     def show(self, picture: ObjectRef) -> None:
         """Make ``picture`` the job's preview."""
         self._context.set_preview(_OBJECT_REF.dump_json(picture).decode())
+
+    def _count(self, share: float, done: float) -> None:
+        """Stages begin at 0; the next they say may be where an earlier attempt had come to."""
+        if self._done is not None:
+            self._worked += share * max(0.0, done - self._done)
+        if done > 0:
+            self._done = done
 
     def _eta_s(self) -> float | None:
         spent_s = time.monotonic() - self._began_s

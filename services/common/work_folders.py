@@ -18,6 +18,7 @@ from pathlib import Path
 from services.common.errors import Unavailable
 
 _LOCK = ".lock"
+_MAKING = ".making"
 _CONTENT = "content"
 _GONE = ".gone"
 
@@ -56,18 +57,14 @@ class WorkFolders:
         Args:
             make: writes its argument, a folder that does not exist; whole or not at all.
         """
-        content = self._root / name / _CONTENT
-        while (lock := self._lock(name, fcntl.LOCK_SH)) is not None and not content.exists():
-            os.close(lock)
-            maker = self._lock(name, fcntl.LOCK_EX)
-            assert maker is not None
-            try:
-                if not content.exists():
-                    make(content)
-            finally:
-                os.close(maker)
+        lock = self._lock(name, fcntl.LOCK_SH)
         assert lock is not None
         try:
+            content = self._root / name / _CONTENT
+            with (self._root / name / _MAKING).open("w") as making:
+                fcntl.flock(making, fcntl.LOCK_EX)
+                if not content.exists():
+                    make(content)
             yield content
         finally:
             os.close(lock)

@@ -43,6 +43,7 @@ class Checkpoints:
         except NotFound:  # swept when the job had ended, and requeued since
             self._progress.log("the checkpoint is gone: training begins anew")
             return False
+        self._progress.log(f"going on from {checkpoint.folder.prefix}")
         return True
 
     def keep(self, folder: Path) -> None:
