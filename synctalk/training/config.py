@@ -35,7 +35,6 @@ class TrainConfig:
         mouth_weight: extra weight of the mouth region in the image loss.
         alpha_weight: weight of the L1 loss between rendered alpha and matte.
         coefficient_gain: factor on the standardised driving coefficients.
-        coefficient_noise: standard deviation of the noise added to them while training.
         rare_frame_power: 0 samples frames evenly, 1 inversely to how common their mouth
             opening and blink are.
         max_frames: most frames held in memory; longer footage is thinned by the curriculum.
@@ -52,16 +51,15 @@ class TrainConfig:
     views_per_step: int = 2
     hold_share: float = 0.10
     final_rate: float = 0.03
-    lr_base: float = 5e-3
-    lr_basis: float = 1.35e-3
+    lr_base: float = 2e-2
+    lr_basis: float = 2.7e-3
     lr_mlp: float = 5e-4
     basis_decay: float = 0.002
     lambda_dssim: float = 0.2
     mouth_weight: float = 0.0
     alpha_weight: float = 0.1
     coefficient_gain: float = 0.5
-    coefficient_noise: float = 0.0
-    rare_frame_power: float = 0.5
+    rare_frame_power: float = 0.2
     max_frames: int = 2500
     seed: int = 0
     evaluate_every: int = 250

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from synctalk.dataset import SubjectDataset
@@ -14,6 +15,8 @@ from synctalk.gaussians.window import HeadWindow, fit_window
 from synctalk.progress import ProgressCallback, StageProgress
 
 MATTE_VISIBLE = 8
+MOUTH_RIM = 0.08
+"""How far the mouth's weight reaches past the lips, share of their width."""
 
 
 @dataclass(frozen=True)
@@ -102,3 +105,19 @@ def load_frames(
             matte[i] = window.cut(alpha, corner[i])
             stage.advance()
     return FrameStack(wanted, corner, rgb, plate, matte)
+
+
+def mouth_weight(lips: NDArray[np.floating], shape: tuple[int, ...], extra: float) -> torch.Tensor:
+    """Weights [h,w] of the image loss: 1, and ``1 + extra`` over the mouth (METHOD row 10).
+
+    Args:
+        lips: [P,2] outer lip points, px of the image.
+        shape: h, w of the image.
+        extra: what the mouth counts more.
+    """
+    hull = cv2.convexHull(np.round(lips).astype(np.int32))
+    reach = max(1, round(MOUTH_RIM * float(np.ptp(lips[:, 0]))))
+    mask = np.zeros(shape[:2], np.float32)
+    cv2.fillConvexPoly(mask, hull, extra)
+    cv2.polylines(mask, [hull], True, extra, 2 * reach)
+    return torch.from_numpy(1.0 + mask)

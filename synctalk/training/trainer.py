@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from synctalk.bundle import CurvePoint
 from synctalk.dataset import SubjectDataset
 from synctalk.errors import TrainingError
-from synctalk.face_sync import facial_mask
+from synctalk.face_sync import OUTER_LIP, facial_mask
 from synctalk.gaussians.basis import BasisDeformation, DrivingCoefficients
 from synctalk.gaussians.densify import densify
 from synctalk.gaussians.initialise import HeadViews, initial_gaussians
@@ -32,7 +32,7 @@ from synctalk.progress import ProgressCallback, StageProgress
 from synctalk.training import curriculum
 from synctalk.training.checkpoint import Checkpoint
 from synctalk.training.config import TrainConfig
-from synctalk.training.data import FrameStack, head_window, load_frames
+from synctalk.training.data import FrameStack, head_window, load_frames, mouth_weight
 from synctalk.training.optimiser import Adam, Group
 from synctalk.training.subject import study
 from synctalk.training.views import View, ViewGradient, ViewLoss, ViewPool
@@ -51,7 +51,7 @@ BAKE_BOUND_PX = 0.25
 def column_scale() -> Tensor:
     """Step size of each packed column relative to the colours' (METHOD: recipe's rates)."""
     scale = torch.ones(N_COLUMNS)
-    scale[MEAN], scale[QUAT], scale[LOG_SCALE], scale[OPACITY], scale[COLOR] = 0.12, 0.4, 1, 6, 1
+    scale[MEAN], scale[QUAT], scale[LOG_SCALE], scale[OPACITY], scale[COLOR] = 0.3, 0.4, 1, 6, 1
     return scale
 
 
@@ -160,7 +160,7 @@ class Trainer:
         batch = curriculum.batch(
             self._probability, self.config.views_per_step, self._batch_seed, self.step
         )
-        params = self.model(self._noisy(self._driving[self._frame_index(batch)]))
+        params = self.model(self._driving[self._frame_index(batch)])
         views = [self._view(int(i)) for i in batch]
         gradients = self._pool.gradients(params, views)
         # the rasteriser leaves splats that are not finite out, so the loss alone does not tell
@@ -271,18 +271,6 @@ class Trainer:
             *(gain * c.to(self.device) for c in (driving.lip, driving.expression, driving.pose))
         )
 
-    def _noisy(self, driving: DrivingCoefficients) -> DrivingCoefficients:
-        if self.config.coefficient_noise == 0:
-            return driving
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        sigma = self.config.coefficient_gain * self.config.coefficient_noise
-        return DrivingCoefficients(
-            *(
-                c + sigma * torch.randn(c.shape, generator=generator).to(c)
-                for c in (driving.lip, driving.expression, driving.pose)
-            )
-        )
-
     def _view(self, i: int) -> View:
         half = self.step < self.config.half_resolution_share * self.config.steps
         stack = self._train
@@ -293,9 +281,15 @@ class Trainer:
         self, arrays: tuple[NDArray[np.uint8], ...], stack: FrameStack, i: int, scale: float
     ) -> View:
         rgb, plate, matte = (torch.from_numpy(a).to(self.device) for a in arrays)
-        viewmat = self.subject.viewmats[int(stack.index[i])].to(self.device)
+        frame = int(stack.index[i])
+        viewmat = self.subject.viewmats[frame].to(self.device)
         K = self.window.intrinsics(self.dataset.tracks.K, stack.corner[i : i + 1], scale)[0]
-        return View(rgb, plate, matte, viewmat, K.to(self.device))
+        weight = None
+        if self.config.mouth_weight > 0:
+            lips = self.dataset.tracks.mesh[frame, list(OUTER_LIP), :2] - stack.corner[i]
+            weight = mouth_weight(scale * lips, arrays[2].shape, self.config.mouth_weight)
+            weight = weight.to(self.device)
+        return View(rgb, plate, matte, viewmat, K.to(self.device), weight)
 
     # -- held-out checks, snapshots, checkpoints ---------------------------------------------
 
