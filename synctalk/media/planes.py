@@ -62,8 +62,8 @@ def yuv_from_frame(frame: av.VideoFrame) -> Yuv420:
     """Copy the planes of a decoded picture, converting it first where it is not yuv420p BT.709."""
     if not is_plain(frame):
         frame = convert_to_yuv(frame, frame.width, frame.height)
-    y, u, v = (np.ascontiguousarray(plane(frame, i)) for i in range(3))
-    return Yuv420(y, u, v)
+    # Never a view, even of planes without padding: the decoder predicts later frames from them.
+    return Yuv420(*(plane(frame, i).copy() for i in range(3)))
 
 
 def frame_from_yuv(picture: Yuv420) -> av.VideoFrame:
