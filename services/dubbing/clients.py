@@ -10,6 +10,7 @@ import grpc
 
 from services.common.dubs import DubRequest
 from services.common.rpc import open_channel, remote_errors
+from services.common.rpc.messages import artifact_ref_message, object_ref
 from services.common.settings import RpcSettings
 from services.common.storage import ObjectRef
 from services.dubbing.features import FeatureSpool, FloatRows, SegmentRows
@@ -67,7 +68,7 @@ async def render_segment(
         done = await stub.RenderSegment(
             renderer_pb2.RenderSegmentRequest(
                 avatar_version=request.avatar_version,
-                bundle=_bundle(request),
+                bundle=artifact_ref_message(request.bundle),
                 encoder_version=encoder_version,
                 features=_features(rows.rows, rows.first),
                 video_options=renderer_pb2.VideoOptions(
@@ -81,7 +82,7 @@ async def render_segment(
             ),
             timeout=timeout_s,
         )
-    return ObjectRef(done.segment.key, done.segment.size_bytes, done.segment.sha256)
+    return object_ref(done.segment)
 
 
 async def _speech(tenant: str, sound: Pcm) -> AsyncIterator[expression_pb2.GenerateRequest]:
@@ -113,13 +114,3 @@ def _features(rows: FloatRows, first: int) -> list[types_pb2.DrivingFeatures]:
         )
         for frame, row in enumerate(rows, first)
     ]
-
-
-def _bundle(request: DubRequest) -> types_pb2.ArtifactRef:
-    listing = request.bundle.listing
-    return types_pb2.ArtifactRef(
-        prefix=request.bundle.prefix,
-        listing=types_pb2.ObjectRef(
-            key=listing.key, size_bytes=listing.size_bytes, sha256=listing.sha256
-        ),
-    )

@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
 
 from services.common.dubs import DUB_JOBS, DubOutput, DubRequest, dub_prefix
-from services.common.jobs import Job, JobContext
-from services.common.storage import ObjectRef, ObjectStore
+from services.common.jobs import Finished, Job, JobContext
+from services.common.storage import ObjectStore
+from services.common.sweeping import sweep_all_but
+from services.common.work_folders import WorkFolders
 from services.dubbing.settings import DubbingSettings
 
 T = TypeVar("T")
 _LOOK_S = 0.2
 
 
-def handle(
-    context: JobContext, request: DubRequest, settings: DubbingSettings, folder: Path
-) -> DubOutput:
-    """Make the dub; stops when the job is to stop."""
-    from services.dubbing.dub import Dub  # here: gRPC must not be imported before the fork
+class DubbingWork:
+    """Handler, sweep and account of the queue."""
 
-    store = ObjectStore(settings.storage)
-    with tempfile.TemporaryDirectory(dir=folder) as own:
-        dub = Dub(context, request, store, settings, Path(own))
-        return asyncio.run(_until_stopped(context, dub.make()))
+    def __init__(self, settings: DubbingSettings) -> None:
+        self._settings = settings
+        self._folders = WorkFolders(settings.work_dir / "dubbing")
+        self._folders.tidy(0)  # what workers that were killed have left
+
+    def handle(self, context: JobContext, request: DubRequest) -> DubOutput:
+        """Make the dub; stops when the job is to stop."""
+        from services.dubbing.dub import Dub  # here: gRPC must not be imported before the fork
+
+        store = ObjectStore(self._settings.storage)
+        with self._folders.own(_folder(context.job)) as folder:
+            dub = Dub(context, request, store, self._settings, folder)
+            return asyncio.run(_until_stopped(context, dub.make()))
+
+    def on_finished(self, finished: Finished) -> None:
+        """Clean up after the child, which may have been killed."""
+        self._folders.remove(_folder(finished.job))
+
+    def sweep(self, job: Job) -> None:
+        """Remove what the attempts of an ended job wrote and its result does not name."""
+        kept: list[str] = []
+        if job.result_json is not None:
+            output = DUB_JOBS.load_result(job.result_json)
+            parts = (output.video, output.preview, output.captions_vtt, output.captions_srt)
+            kept = [part.key for part in parts if part is not None]
+        prefix = f"{dub_prefix(job.tenant, job.id)}/attempts"
+        sweep_all_but(ObjectStore(self._settings.storage), prefix, kept)
+
+
+def _folder(job: Job) -> str:
+    return f"{job.id}-{job.attempt}"
 
 
 async def _until_stopped(context: JobContext, work: Coroutine[Any, Any, T]) -> T:
@@ -39,15 +63,3 @@ async def _until_stopped(context: JobContext, work: Coroutine[Any, Any, T]) -> T
             await asyncio.wait([task])
             context.check()
     return task.result()
-
-
-def sweep(job: Job, store: ObjectStore) -> None:
-    """Remove what the attempts of an ended job wrote and its result does not name."""
-    kept: set[str] = set()
-    if job.result_json is not None:
-        output = DUB_JOBS.load_result(job.result_json)
-        parts = (output.video, output.preview, output.captions_vtt, output.captions_srt)
-        kept = {part.key for part in parts if isinstance(part, ObjectRef)}
-    for item in store.list(f"{dub_prefix(job.tenant, job.id)}/attempts"):
-        if item.key not in kept:
-            store.delete(item.key)

@@ -20,7 +20,7 @@ class DubbingSettings(ServiceSettings):
         description="RendererService: a JSON list of host:port, or of dns:///host:port, which "
         "stands for every address of that name",
     )
-    dub_jobs: JobSettings = Field(JobSettings(), description="the queue; as the gateway has it")
+    jobs: JobSettings = Field(default_factory=JobSettings, description="how job queues behave")
     dubbing_segment_frames: int = Field(
         148, ge=48, le=740, multiple_of=4, description="frames of a segment, about"
     )
@@ -34,7 +34,7 @@ class DubbingSettings(ServiceSettings):
         300, gt=0, description="time that a renderer has for a segment, waiting included"
     )
     dubbing_max_audio_s: float = Field(7_200, gt=0, description="longest audio, seconds")
-    dubbing_work_dir: Path = Field(
-        Path(tempfile.gettempdir()) / "synctalk-dubbing",
+    work_dir: Path = Field(
+        Path(tempfile.gettempdir()) / "avatar-work",
         description="folder for sound, features and the video of the running dub",
     )

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,28 +78,3 @@ def load_avatar(
 def discard_avatar(loaded: LoadedAvatar) -> None:
     """Remove its footage; the memory goes with the last reference."""
     shutil.rmtree(loaded.folder.parent, ignore_errors=True)
-
-
-@contextmanager
-def own_folder(parent: Path) -> Iterator[Path]:
-    """A folder below ``parent`` for this process, which removes those of processes that died."""
-    parent.mkdir(parents=True, exist_ok=True)
-    for lock in parent.glob("*.lock"):
-        _remove_if_orphaned(lock)
-    handle, name = tempfile.mkstemp(dir=parent, suffix=".lock")
-    with os.fdopen(handle, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        folder = Path(name).with_suffix("")
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            Path(name).unlink(missing_ok=True)
-
-
-def _remove_if_orphaned(lock: Path) -> None:
-    with suppress(OSError), lock.open() as file:  # held: its owner lives
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-        os.unlink(lock)

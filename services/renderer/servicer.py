@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import tempfile
 import threading
 import time
@@ -18,6 +17,8 @@ from google.protobuf.duration_pb2 import Duration
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.common.artifacts import ArtifactRef
+from services.common.names import check_owned, parse_name
+from services.common.rpc.messages import artifact_ref, object_ref_message
 from services.common.storage import ObjectRef, ObjectStore
 from services.gen.avatar.v1 import renderer_pb2 as pb
 from services.gen.avatar.v1 import trainer_pb2, types_pb2
@@ -53,9 +54,6 @@ FPS = Histogram(
 )  # fmt: skip
 WAITING = Gauge("synctalk_render_segments_waiting", "Segments that wait for their turn")
 
-_ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
-_VERSION = re.compile(rf"tenants/({_ID})/avatars/{_ID}/versions/[1-9][0-9]{{0,8}}")
-
 
 class RendererServicer(RendererServiceServicer):
     """Serves avatars from its cache, which lies in ``folder``."""
@@ -75,7 +73,7 @@ class RendererServicer(RendererServiceServicer):
         """See renderer.proto."""
         began_s = time.monotonic()
         tenant, bundle = _named(request.avatar_version, request.bundle)
-        _check_key(request.output_key, tenant)
+        check_owned("output_key", request.output_key, tenant)
         self._check_encoder(request.encoder_version)
         _check_options(request.video_options)
         features = _features(request)
@@ -151,9 +149,7 @@ class RendererServicer(RendererServiceServicer):
         FPS.observe(rendered.frame_count / rendered.render_s)
         ENCODE_S.observe(rendered.encode_s)
         return pb.RenderSegmentResponse(
-            segment=types_pb2.ObjectRef(
-                key=stored.key, size_bytes=stored.size_bytes, sha256=stored.sha256
-            ),
+            segment=object_ref_message(stored),
             frame_count=rendered.frame_count,
             render_time=_duration(rendered.render_s),
             encode_time=_duration(rendered.encode_s),
@@ -203,28 +199,10 @@ async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
 
 def _named(version: str, bundle: types_pb2.ArtifactRef) -> tuple[str, ArtifactRef]:
     """Tenant and bundle; both must belong together."""
-    found = _VERSION.fullmatch(version)
-    if found is None:
-        raise InputError(
-            f"avatar_version {version!r} is not the name of a version of an avatar",
-            reason="INVALID_NAME",
-            remedy='Write "tenants/{tenant}/avatars/{avatar}/versions/{n}".',
-        )
-    tenant, listing = found[1], bundle.listing
-    _check_key(bundle.prefix, tenant)
-    _check_key(listing.key, tenant)
-    return tenant, ArtifactRef(
-        bundle.prefix, ObjectRef(listing.key, listing.size_bytes, listing.sha256)
-    )
-
-
-def _check_key(key: str, tenant: str) -> None:
-    if not key.startswith(f"tenants/{tenant}/"):
-        raise InputError(
-            f"key {key!r} is not tenant {tenant}'s",
-            reason="FOREIGN_KEY",
-            remedy=f'Use keys that begin with "tenants/{tenant}/".',
-        )
+    tenant, *_ = parse_name("avatar_version", version, "tenants", "avatars", "versions")
+    check_owned("bundle.prefix", bundle.prefix, tenant)
+    check_owned("bundle.listing.key", bundle.listing.key, tenant)
+    return tenant, artifact_ref(bundle)
 
 
 def _check_options(options: pb.VideoOptions) -> None:

@@ -22,8 +22,8 @@ class RendererSettings(ServiceSettings):
     renderer_cache_disk_bytes: int = Field(
         20 << 30, gt=0, description="disk that the footage of loaded avatars may take"
     )
-    renderer_cache_dir: Path = Field(
-        Path(tempfile.gettempdir()) / "synctalk-renderer",
+    work_dir: Path = Field(
+        Path(tempfile.gettempdir()) / "avatar-work",
         description="folder of that footage; replicas on one machine may share it",
     )
     renderer_device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="where to render")

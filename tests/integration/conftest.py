@@ -1,54 +1,12 @@
-"""An avatar that is small, real, and trained once for the whole run of the tests."""
+"""What the tests of several folders share."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from pathlib import Path
-
-import av
 import pytest
-
-from synctalk import preprocess, train
-from synctalk.training import preset
-
-SAMPLES = Path(__file__).parents[2] / "samples"
-SECONDS = 12  # at least 10 s of speech must be seen
-CONFIG = dataclasses.replace(
-    preset("demo"), n_gaussians=2000, steps=60, canonical_share=0.2, evaluate_every=100,
-    max_frames=60,
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class TinySubject:
-    """Footage and what the library made of it. Read only: tests share it."""
-
-    video: Path
-    dataset: Path
-    avatar: Path
+from tiny import TinySubject, make_tiny_subject
 
 
 @pytest.fixture(scope="session")
 def tiny_subject(tmp_path_factory: pytest.TempPathFactory) -> TinySubject:
-    """The first 12 s of the sample portrait as dataset and avatar (about 25 s of CPU time)."""
-    folder = tmp_path_factory.mktemp("tiny")
-    subject = TinySubject(folder / "portrait.mp4", folder / "dataset", folder / "avatar")
-    cut_video(SAMPLES / "portrait.mp4", subject.video, SECONDS)
-    preprocess(subject.video, subject.dataset, size=256)
-    train(subject.dataset, subject.avatar, config=CONFIG)
-    return subject
-
-
-def cut_video(source: Path, out: Path, seconds: float) -> None:
-    """The first ``seconds`` of a video with its sound, packet by packet."""
-    with av.open(str(source)) as read, av.open(str(out), "w") as write:
-        copies = {
-            stream: write.add_stream_from_template(stream)
-            for stream in read.streams
-            if stream.type in ("video", "audio")
-        }
-        for packet in read.demux(list(copies)):
-            if packet.dts is not None and float(packet.pts * packet.time_base) < seconds:
-                packet.stream = copies[packet.stream]
-                write.mux(packet)
+    """A small avatar, trained once for the whole run of the tests."""
+    return make_tiny_subject(tmp_path_factory.mktemp("tiny"))

@@ -32,7 +32,7 @@ def expression(
 ) -> Iterator[RunningService]:
     suite = Suite(local_servers, tmp_path_factory.mktemp("expression"))
     try:
-        yield suite.start("services.expression.main")
+        yield suite.start("services.expression")
     finally:
         suite.stop()
 

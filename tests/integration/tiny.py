@@ -1,0 +1,51 @@
+"""A subject that is small and real: footage, and what the library makes of it in seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+from synctalk import preprocess, train
+from synctalk.training import preset
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+SECONDS = 12  # at least 10 s of speech must be seen
+CONFIG = dataclasses.replace(
+    preset("demo"), n_gaussians=2000, steps=60, canonical_share=0.2, evaluate_every=100,
+    max_frames=60,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TinySubject:
+    """Footage and what the library made of it. Read only: tests share it."""
+
+    video: Path
+    dataset: Path
+    avatar: Path
+
+
+def make_tiny_subject(folder: Path) -> TinySubject:
+    """The first 12 s of the sample portrait as dataset and avatar (about 30 s of CPU time)."""
+    subject = TinySubject(folder / "portrait.mp4", folder / "dataset", folder / "avatar")
+    cut_video(SAMPLES / "portrait.mp4", subject.video, SECONDS)
+    preprocess(subject.video, subject.dataset, size=256)
+    train(subject.dataset, subject.avatar, config=CONFIG)
+    return subject
+
+
+def cut_video(source: Path, out: Path, seconds: float) -> None:
+    """The first ``seconds`` of a video with its sound, packet by packet."""
+    with av.open(str(source)) as read, av.open(str(out), "w") as write:
+        copies = {
+            stream: write.add_stream_from_template(stream)
+            for stream in read.streams
+            if stream.type in ("video", "audio")
+        }
+        for packet in read.demux(list(copies)):
+            if packet.dts is not None and float(packet.pts * packet.time_base) < seconds:
+                packet.stream = copies[packet.stream]
+                write.mux(packet)
