@@ -45,14 +45,14 @@ class TrainConfig:
     preset: str = "standard"
     deformation: Deformation = "basis"
     n_gaussians: int = 12_000
-    steps: int = 6000
+    steps: int = 10_000
     canonical_share: float = 0.08
     half_resolution_share: float = 0.35
     views_per_step: int = 2
     hold_share: float = 0.10
     final_rate: float = 0.03
     lr_base: float = 2e-2
-    lr_basis: float = 2.7e-3
+    lr_basis: float = 2e-3
     lr_mlp: float = 5e-4
     basis_decay: float = 0.002
     lambda_dssim: float = 0.2
@@ -69,7 +69,7 @@ class TrainConfig:
 PRESETS: dict[str, TrainConfig] = {
     "demo": TrainConfig(preset="demo", n_gaussians=9_000, steps=900),
     "standard": TrainConfig(),
-    "best": TrainConfig(preset="best", n_gaussians=16_000, steps=16_000),
+    "best": TrainConfig(preset="best", n_gaussians=16_000, steps=20_000),
 }
 
 
