@@ -19,6 +19,6 @@ class PreprocessSettings(ServiceSettings):
         Path(tempfile.gettempdir()) / "avatar-work",
         description="folder of a worker on its own disk; may be emptied while none runs",
     )
-    work_keep_s: float = Field(
+    preprocess_keep_s: float = Field(
         3600, ge=0, description="how long unfinished work stays on a worker's disk to be resumed"
     )

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from services.common.artifacts import upload_folder
-from services.common.errors import NotFound
+from services.common.errors import NotFound, ServiceError
 from services.common.job_progress import JobProgress, shown_picture
 from services.common.jobs import Job, JobContext
 from services.common.storage import ObjectRef, ObjectStore
@@ -51,7 +51,7 @@ class PreprocessWork:
 
     def handle(self, context: JobContext, task: PreprocessTask) -> PreprocessResult:
         """Work on one job, in a process of its own."""
-        self._folders.tidy(self._settings.work_keep_s)
+        self._folders.tidy(self._settings.preprocess_keep_s)
         name = context.job.id
         try:
             # A process of an earlier attempt may still have the job's folder: stopped, not dead.
@@ -83,6 +83,7 @@ class _Attempt:
         self._context, self._task, self._store = context, task, store
         self._progress = JobProgress(context, SHARES)
         self._report: ObjectRef | None = None
+        self._early_report = False
 
     def run(self) -> PreprocessResult:
         source = self._download()
@@ -120,8 +121,13 @@ class _Attempt:
 
     def _on_progress(self, event: ProgressEvent) -> None:
         self._progress(event)
-        if self._report is None and self._progress.after("quality"):
+        if self._early_report or not self._progress.after("quality"):
+            return
+        self._early_report = True
+        try:
             self._publish_report(WORK)
+        except ServiceError as error:  # the store is away; the end is time enough
+            self._progress.log(f"report not shown yet: {error}")
 
     def _publish_report(self, folder: Path) -> ObjectRef:
         """Show what the stage ``quality`` wrote; only once."""

@@ -9,6 +9,7 @@ import sys
 from functools import partial
 
 from prometheus_client import REGISTRY
+from redis.exceptions import RedisError
 
 from services.common import logs
 from services.common.jobs import QueueCollector, Worker, WorkerMetrics, connect
@@ -37,6 +38,9 @@ def main() -> int:
                 asyncio.run(_serve(settings, metrics_port))
             else:
                 _work(settings, metrics_port)
+    except RedisError as error:
+        print(f"Redis cannot be used ({error}). Check AVATAR_REDIS_URL.", file=sys.stderr)
+        return 1
     except SyncTalkError as error:
         print(error, file=sys.stderr)
         return error.exit_code
