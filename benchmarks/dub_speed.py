@@ -3,7 +3,8 @@
     python benchmarks/dub_speed.py AVATAR [--audio FILE] [--repeats 3]
 
 Dubs the same audio several times, with and without portrait blending in turn, and writes the
-median frames per second and the milliseconds per stage to benchmarks/results/dub_speed.json.
+median frames per second, loading and audio included, to benchmarks/results/dub_speed.json; beside
+it what each stage of a frame costs alone, nothing overlapping.
 """
 
 from __future__ import annotations
@@ -12,14 +13,69 @@ import argparse
 import json
 import statistics
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
-from synctalk.bundle import AvatarBundle
+from synctalk.avatar import Avatar
+from synctalk.bundle import BUNDLE_PLATES, SOURCE, AvatarBundle
 from synctalk.dubbing import dub
 from synctalk.evaluation.machine import describe_machine
+from synctalk.media import VideoReader, VideoWriter, Yuv420
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+T = TypeVar("T")
+STAGE_FRAMES = 200
+
+
+def timed(work: Callable[[], T], n: int, into: dict[str, float], name: str) -> T:
+    """Run ``work`` and note its milliseconds per frame."""
+    start = time.perf_counter()
+    result = work()
+    into[name] = round(1000 * (time.perf_counter() - start) / n, 2)
+    return result
+
+
+def stage_ms(path: Path, folder: Path) -> dict[str, float]:
+    """Wall-clock milliseconds a frame of each stage, on both cores, one stage after the other."""
+    person = Avatar.load(path)
+    n = min(STAGE_FRAMES, person.manifest.n_frames)
+    driving = person.source[slice(0, n)]
+    ms: dict[str, float] = {}
+
+    def decode(name: str) -> list[Yuv420]:
+        return list(islice(VideoReader(path / name).iter_yuv(), n))
+
+    plates = timed(lambda: decode(BUNDLE_PLATES), n, ms, "decode plates")
+    sources = timed(lambda: decode(SOURCE), n, ms, "decode source")
+    list(person.render_yuv(driving[slice(0, 8)], plates[:8]))
+    timed(lambda: person.deform(driving), n, ms, "deform (part of render)")
+    crops = timed(
+        lambda: list(person.render_yuv(driving, plates)),
+        n,
+        ms,
+        "render (deform, raster, composite)",
+    )
+
+    def blend() -> None:
+        for frame, crop, mesh in zip(sources, crops, person.source_mesh, strict=False):
+            person.blend_into(frame, crop, mesh)
+
+    timed(blend, n, ms, "blend into source")
+
+    def encode() -> None:
+        height, width = sources[0].y.shape
+        with VideoWriter(folder / "encoded.mp4", width, height) as writer:
+            for frame in sources:
+                writer.write_yuv(frame)
+
+    timed(encode, n, ms, "encode H.264")
+    return ms
 
 
 def main() -> None:
@@ -39,6 +95,7 @@ def main() -> None:
                 fps[mode].append(result.fps)
                 stages[mode] = result.timings_ms
                 print(f"{mode}: {result.fps:.1f} fps, {result.timings_ms}", flush=True)
+        alone = stage_ms(arguments.avatar, Path(folder))
     manifest = AvatarBundle.open(arguments.avatar).manifest
     summary = {
         "subject": manifest.subject,
@@ -46,6 +103,7 @@ def main() -> None:
         "n_gaussians": manifest.settings["n_gaussians"],
         "size": manifest.size,
         "fps_median": {mode: round(statistics.median(v), 1) for mode, v in fps.items()},
+        "stage_ms_alone": alone,
         "ms_per_frame": {
             mode: {name: round(ms, 2) for name, ms in times.items()}
             for mode, times in stages.items()
