@@ -1,6 +1,8 @@
 """The encoder for many streams at once: whoever asks while a batch is computed is in the next.
 
-No timer holds a lone stream up, and under load batches grow by themselves.
+No timer holds a lone stream up, and under load batches grow by themselves. Long inputs, those of
+recordings, fill the machine alone and are computed alone: their rows are the same bits whoever
+else is served, so that a dub is the same video each time.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch import Tensor
 from synctalk.face_sync import AudioVisualEncoder
 
 MAX_BATCH = 64
+LONG_MELS = 200
 BATCH_SIZE = Histogram(
     "synctalk_expression_batch_size", "Streams computed together", buckets=(1, 2, 4, 8, 16, 32, 64)
 )
@@ -59,8 +62,10 @@ class BatchingEncoder(AudioVisualEncoder):
             alike: dict[int, list[_Ask]] = defaultdict(list)
             for ask in waiting:
                 alike[ask.mel.shape[1]].append(ask)
-            for asks in alike.values():
-                self._answer(asks)
+            for length, asks in alike.items():
+                step = len(asks) if length < LONG_MELS else 1
+                for first in range(0, len(asks), step):
+                    self._answer(asks[first : first + step])
 
     @torch.inference_mode()
     def _answer(self, asks: list[_Ask]) -> None:

@@ -1,0 +1,316 @@
+"""Dubs through real processes: seams, lost renderers and workers, cancelling, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from suite import RunningService, Suite, on, wait_until
+from tiny import TinySubject
+
+from services.common.artifacts import ArtifactRef, upload_folder
+from services.common.dubs import DUB_JOBS, DubOutput, DubRequest, dub_prefix
+from services.common.jobs import Job, JobQueue, JobSettings, JobState, connect
+from services.common.local import LocalServers
+from services.common.storage import ObjectRef, ObjectStore
+from services.dubbing import clients
+from services.dubbing.features import FeatureSpool
+from services.dubbing.plan import plan_segments
+from services.dubbing.sound import Pcm, decode_sound
+from services.renderer.cache import Size
+from services.renderer.lips import SegmentFeatures
+from services.renderer.loading import LoadedAvatar
+from services.renderer.segment import render_segment
+from synctalk.avatar import Avatar
+from synctalk.media import read_audio, write_wav
+
+SPEECH = Path(__file__).parents[3] / "samples" / "speech.wav"
+SPEECH_S = 8
+SEGMENT_FRAMES = 48
+TENANT = "dubbers"
+VERSION = f"tenants/{TENANT}/avatars/ann/versions/1"
+JOBS = JobSettings(
+    lease_s=1.5, heartbeat_s=0.1, stop_grace_s=2.5, report_s=0.05, backoff_base_s=0.05,
+    backoff_cap_s=0.2, tenant_limit=100, sweep_delay_s=0.0, max_attempts=3,
+)  # fmt: skip
+During = Callable[["Desk"], Awaitable[None]]
+RENDERED = "synctalk_render_frames_total"
+
+
+@dataclass
+class Studio:
+    """Everything that a dub needs but the worker."""
+
+    suite: Suite
+    store: ObjectStore
+    bundle: ArtifactRef
+    audio: ObjectRef
+    sound: Path
+    expression: RunningService
+    renderers: list[RunningService]
+    avatar: LoadedAvatar
+    n_jobs: int = 0
+
+    def worker(self) -> RunningService:
+        return self.suite.start(
+            "services.dubbing",
+            EXPRESSION_TARGET=self.expression.target,
+            RENDERER_TARGETS=[renderer.target for renderer in self.renderers],
+            JOBS=JOBS.model_dump(),
+            DUBBING_SEGMENT_FRAMES=str(SEGMENT_FRAMES),
+            WORK_DIR=str(self.suite.folder / "work"),
+        )
+
+    def renderer(self) -> RunningService:
+        return self.suite.start("services.renderer", WORK_DIR=str(self.suite.folder / "work"))
+
+    def request(self, **changed: object) -> DubRequest:
+        facts = {"avatar_version": VERSION, "bundle": self.bundle, "audio": self.audio}
+        return DubRequest(**{**facts, **changed})  # type: ignore[arg-type]
+
+    def run(self, request: DubRequest, during: During | None = None) -> Job:
+        """The job when it has ended; ``during`` works while it runs."""
+        self.n_jobs += 1
+        return asyncio.run(self._run(f"dub-{self.n_jobs}", request, during))
+
+    async def _run(self, dub: str, request: DubRequest, during: During | None) -> Job:
+        async with connect(self.suite.servers.redis_url) as redis:
+            queue = JobQueue(redis, DUB_JOBS, JOBS)
+            name = dub_prefix(TENANT, dub)
+            await queue.enqueue(TENANT, request, job_id=dub, publish_as=name)
+            desk = Desk(queue, dub)
+            if during is not None:
+                await during(desk)
+            await desk.wait_for(lambda job: job.state.terminal)
+            return await queue.get(dub)
+
+    def rendered_frames(self) -> float:
+        total = 0.0
+        for renderer in self.renderers:
+            with contextlib.suppress(Exception):  # killed
+                total += renderer.metric(RENDERED)
+        return total
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One job, looked at while it runs."""
+
+    queue: JobQueue[DubRequest, DubOutput]
+    dub: str
+
+    async def wait_for(self, condition: Callable[[Job], bool], seconds: float = 120) -> Job:
+        async with asyncio.timeout(seconds):
+            while not condition(job := await self.queue.get(self.dub)):
+                await asyncio.sleep(0.02)
+            return job
+
+    async def rendering(self) -> None:
+        """At least one segment is stored, and others are under way."""
+        await self.wait_for(lambda job: bool(job.checkpoint) or job.state.terminal)
+
+
+@pytest.fixture(scope="module")
+def studio(
+    local_servers: LocalServers,
+    object_store: ObjectStore,
+    tiny_subject: TinySubject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Studio]:
+    folder = tmp_path_factory.mktemp("studio")
+    sound = folder / "speech.wav"
+    write_wav(sound, read_audio(SPEECH, 16_000)[: SPEECH_S * 16_000])
+    suite = Suite(local_servers, folder)
+    try:
+        studio = Studio(
+            suite,
+            object_store,
+            upload_folder(object_store, tiny_subject.avatar, f"tenants/{TENANT}/avatars/ann/v1"),
+            object_store.put_file(f"tenants/{TENANT}/uploads/speech.wav", sound),
+            sound,
+            suite.start("services.expression"),
+            [],
+            LoadedAvatar(Avatar.load(tiny_subject.avatar), tiny_subject.avatar, Size(), 0),
+        )
+        studio.renderers += [studio.renderer(), studio.renderer()]
+        yield studio
+    finally:
+        suite.stop()
+
+
+@pytest.fixture
+def worker(studio: Studio) -> Iterator[RunningService]:
+    worker = studio.worker()
+    yield worker
+    worker.process.terminate()
+    worker.process.wait(20)
+
+
+def output_of(job: Job) -> DubOutput:
+    assert job.state is JobState.SUCCEEDED, job.failure
+    assert job.result_json is not None
+    return DUB_JOBS.load_result(job.result_json)
+
+
+def pictures(path: Path) -> list[str]:
+    with av.open(str(path)) as container:
+        return [
+            hashlib.sha256(frame.to_ndarray().tobytes()).hexdigest()
+            for frame in container.decode(video=0)
+        ]
+
+
+def single_run(studio: Studio, folder: Path) -> tuple[list[str], list[int]]:
+    """Decoded frames of a run in this process with the same boundaries, and these."""
+    sound = decode_sound(studio.sound, folder, 16_000, 100)
+    spool = asyncio.run(features_of(studio, sound, folder / "features"))
+    plan = plan_segments(spool.n_frames, spool.voiced, SEGMENT_FRAMES)
+    frames = []
+    for segment in plan:
+        rows = spool.read(segment)
+        features = SegmentFeatures(rows.first, rows.rows, rows.before, rows.after)
+        path = folder / f"{segment.first}.ts"
+        render_segment(studio.avatar, features, (512, 512), path, lambda: False)
+        frames += pictures(path)
+    spool.close()
+    return frames, [segment.first for segment in plan]
+
+
+async def features_of(studio: Studio, sound: Pcm, path: Path) -> FeatureSpool:
+    return await on(
+        studio.expression.target,
+        lambda channel: clients.spool_features(channel, TENANT, sound, path, 60),
+    )
+
+
+def test_a_dub_joins_its_segments_without_a_seam(
+    studio: Studio, worker: RunningService, tmp_path: Path
+) -> None:
+    stages: set[str] = set()
+
+    async def watch(desk: Desk) -> None:
+        def seen(job: Job) -> bool:
+            stages.add(job.progress.stage)
+            return job.state.terminal
+
+        await desk.wait_for(seen)
+
+    job = studio.run(studio.request(text="One two three. Four five six."), watch)
+    output = output_of(job)
+    assert output.video.key.startswith(f"tenants/{TENANT}/dubs/{job.id}/attempts/1/")
+    assert "render" in stages
+    assert studio.store.get_bytes(output.preview)[:2] == b"\xff\xd8"
+    assert output.captions_vtt is not None
+    assert b"One two three." in studio.store.get_bytes(output.captions_vtt)
+
+    video = tmp_path / "video.mp4"
+    studio.store.get_file(output.video, video)
+    expected, boundaries = single_run(studio, tmp_path)
+    assert len(boundaries) >= 3
+    assert pictures(video) == expected
+    assert output.frame_count == len(expected) == SPEECH_S * 25
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        shown = sorted(packet.pts * packet.time_base for packet in packets)
+        keys = {packet.pts * packet.time_base * 25 for packet in packets if packet.is_keyframe}
+    assert shown == [Fraction(frame, 25) for frame in range(len(expected))]
+    assert set(boundaries) <= keys
+    heard, spoken = read_audio(video, 16_000), read_audio(studio.sound, 16_000)
+    n = min(len(heard), len(spoken))
+    assert abs(len(heard) - len(spoken)) < 1600
+    assert np.corrcoef(heard[:n], spoken[:n])[0, 1] > 0.95
+
+
+def test_only_what_the_result_names_is_kept(studio: Studio, worker: RunningService) -> None:
+    output = output_of(job := studio.run(studio.request()))
+    prefix = f"{dub_prefix(TENANT, job.id)}/attempts"
+    kept = {output.video.key, output.preview.key}
+    asyncio.run(wait_until(lambda: {item.key for item in studio.store.list(prefix)} == kept))
+
+
+def test_a_renderer_killed_amid_segments_costs_only_a_retry(
+    studio: Studio, worker: RunningService
+) -> None:
+    victim = studio.renderer()
+    studio.renderers[0].kill()
+    studio.renderers[0] = victim
+    doomed = studio.worker()  # knows the victim
+    worker.process.terminate()
+    worker.process.wait(20)
+
+    async def kill(desk: Desk) -> None:
+        flying = "grpc_server_in_flight"
+        await wait_until(lambda: victim.metric(flying, grpc_method="RenderSegment") > 0)
+        victim.kill()
+
+    job = studio.run(studio.request(), kill)
+    output_of(job)
+    assert job.attempt == 1  # the job itself was not disturbed
+    assert "segment failed" in doomed.log()
+    doomed.process.terminate()
+    doomed.process.wait(20)
+    studio.renderers[0] = studio.renderer()
+
+
+def test_a_killed_worker_is_followed_by_one_that_goes_on(studio: Studio) -> None:
+    first = studio.worker()
+    before = studio.rendered_frames()
+
+    async def kill(desk: Desk) -> None:
+        await desk.rendering()
+        first.kill()
+        studio.worker()
+
+    job = studio.run(studio.request(), kill)
+    output = output_of(job)
+    assert job.attempt == 2
+    # Segments that were stored were not rendered again; those under way were.
+    again = studio.rendered_frames() - before - output.frame_count
+    assert again < output.frame_count - SEGMENT_FRAMES / 3
+    studio.suite.running[-1].process.terminate()
+    studio.suite.running[-1].process.wait(20)
+
+
+def test_cancelling_stops_the_renderers_too(studio: Studio, worker: RunningService) -> None:
+    async def cancel(desk: Desk) -> None:
+        await desk.rendering()
+        await desk.queue.cancel(desk.dub)
+
+    job = studio.run(studio.request(), cancel)
+    assert job.state is JobState.CANCELLED
+
+    def idle() -> bool:
+        flying = "grpc_server_in_flight"
+        return all(r.metric(flying, grpc_method="RenderSegment") == 0 for r in studio.renderers)
+
+    asyncio.run(wait_until(idle))
+    prefix = f"{dub_prefix(TENANT, job.id)}/attempts"
+    asyncio.run(wait_until(lambda: not studio.store.list(prefix)))
+
+
+def test_what_cannot_be_dubbed_fails_once_with_a_reason(
+    studio: Studio, worker: RunningService
+) -> None:
+    noise = studio.store.put_bytes(f"tenants/{TENANT}/uploads/noise.wav", b"no sound" * 100)
+    foreign = ArtifactRef("tenants/other/avatars/ann/v1", studio.bundle.listing)
+    refused = {
+        "NOT_MEDIA": studio.request(audio=noise),
+        "BACKGROUND_UNSUPPORTED": studio.request(background="transparent"),
+        "NOT_FOUND": studio.request(bundle=foreign),
+        "VIDEO_SHAPE": studio.request(width_px=640, height_px=100),
+    }
+    for reason, request in refused.items():
+        job = studio.run(request)
+        assert job.state is JobState.FAILED
+        assert job.failure is not None
+        assert (job.failure.reason, job.attempt) == (reason, 1)
+        assert job.failure.remedy

@@ -1,0 +1,297 @@
+"""RendererService as a process: segments that are the whole run's, leases, limits."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from pathlib import Path
+
+import av
+import grpc
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from suite import RunningService, Suite, on, wait_until
+from tiny import TinySubject
+
+from services.common.artifacts import ArtifactRef, upload_folder
+from services.common.local import LocalServers
+from services.common.storage import ObjectStore
+from services.gen.avatar.v1 import renderer_pb2 as pb
+from services.gen.avatar.v1 import types_pb2
+from services.gen.avatar.v1.renderer_pb2_grpc import RendererServiceStub
+from services.renderer.cache import Size
+from services.renderer.lips import AFTER, BEFORE, SegmentFeatures, segment_lips
+from services.renderer.loading import LoadedAvatar
+from services.renderer.segment import output_size, render_segment, segment_frames
+from synctalk.avatar import Avatar
+from synctalk.dataset import sha256_file
+from synctalk.errors import SyncTalkError
+from synctalk.face_sync import AudioVisualEncoder
+from synctalk.face_sync.encoder import WEIGHTS
+from synctalk.media import Yuv420, read_audio
+
+SPEECH = Path(__file__).parents[3] / "samples" / "speech.wav"
+VERSION = "tenants/acme/avatars/ann/versions/1"
+N_FRAMES = 90
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A renderer with an avatar in the store, and the same avatar in this process."""
+
+    renderer: RunningService
+    store: ObjectStore
+    bundle: ArtifactRef
+    avatar: LoadedAvatar
+
+
+@pytest.fixture(scope="module")
+def stage(
+    local_servers: LocalServers,
+    object_store: ObjectStore,
+    tiny_subject: TinySubject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("renderer")
+    suite = Suite(local_servers, folder)
+    bundle = upload_folder(
+        object_store, tiny_subject.avatar, "tenants/acme/avatars/ann/bundles/renderer"
+    )
+    avatar = LoadedAvatar(Avatar.load(tiny_subject.avatar), tiny_subject.avatar, Size(), 0)
+    try:
+        renderer = suite.start("services.renderer", WORK_DIR=str(folder / "work"))
+        yield Stage(renderer, object_store, bundle, avatar)
+    finally:
+        suite.stop()
+
+
+@pytest.fixture(scope="module")
+def features() -> Features:
+    wav = torch.from_numpy(read_audio(SPEECH, 16_000))
+    rows: Features = AudioVisualEncoder.pretrained().encode(wav, N_FRAMES).numpy()
+    return rows
+
+
+def part(features: Features, first: int, stop: int) -> SegmentFeatures:
+    return SegmentFeatures(
+        first,
+        features[first:stop],
+        features[max(0, first - BEFORE) : first],
+        features[stop : stop + AFTER],
+    )
+
+
+def message(rows: Features, first: int) -> list[types_pb2.DrivingFeatures]:
+    return [
+        types_pb2.DrivingFeatures(time_code=types_pb2.TimeCode(frame=frame), lip_feature=row)
+        for frame, row in enumerate(rows.tolist(), first)
+    ]
+
+
+def request(stage: Stage, segment: SegmentFeatures, name: str) -> pb.RenderSegmentRequest:
+    return pb.RenderSegmentRequest(
+        avatar_version=VERSION,
+        bundle=bundle_message(stage.bundle),
+        encoder_version=sha256_file(WEIGHTS),
+        features=message(segment.rows, segment.first),
+        context_before=message(segment.before, segment.first - len(segment.before)),
+        context_after=message(segment.after, segment.first + len(segment.rows)),
+        output_key=f"tenants/acme/dubs/test/{name}.ts",
+    )
+
+
+def bundle_message(bundle: ArtifactRef) -> types_pb2.ArtifactRef:
+    listing = types_pb2.ObjectRef(
+        key=bundle.listing.key,
+        size_bytes=bundle.listing.size_bytes,
+        sha256=bundle.listing.sha256,
+    )
+    return types_pb2.ArtifactRef(prefix=bundle.prefix, listing=listing)
+
+
+def render(stage: Stage, asked: pb.RenderSegmentRequest) -> pb.RenderSegmentResponse:
+    async def work(channel: grpc.aio.Channel) -> pb.RenderSegmentResponse:
+        return await RendererServiceStub(channel).RenderSegment(asked, timeout=120)
+
+    return asyncio.run(on(stage.renderer.target, work))
+
+
+def digest(frames: Iterator[Yuv420]) -> list[str]:
+    return [hashlib.sha256(b"".join(p.tobytes() for p in frame)).hexdigest() for frame in frames]
+
+
+def test_frames_of_segments_are_bit_by_bit_those_of_a_whole_run(
+    stage: Stage, features: Features
+) -> None:
+    whole = digest(segment_frames(stage.avatar, part(features, 0, N_FRAMES)))
+    edges = [0, 4, 40, 88, N_FRAMES]
+    segments = [part(features, a, b) for a, b in pairwise(edges)]
+    joined = chain.from_iterable(segment_frames(stage.avatar, each) for each in segments)
+    assert digest(joined) == whole
+    assert len(set(whole)) > N_FRAMES // 2  # it moves
+
+
+def test_lips_are_the_librarys(stage: Stage, features: Features) -> None:
+    avatar = stage.avatar.avatar
+    lips = np.concatenate(
+        [segment_lips(avatar, part(features, a, b)) for a, b in ((0, 48), (48, 90))]
+    )
+    np.testing.assert_allclose(lips, avatar.lips_from_audio(features), atol=1e-5)
+
+
+def test_a_segment_over_the_wire_is_the_file_that_the_library_writes(
+    stage: Stage, features: Features, tmp_path: Path
+) -> None:
+    segment = part(features, 40, 64)
+    first = render(stage, request(stage, segment, "first"))
+    again = render(stage, request(stage, segment, "again"))
+    own = tmp_path / "own.ts"
+    size = output_size(stage.avatar.avatar.manifest, 0, 0)
+    render_segment(stage.avatar, segment, size, own, lambda: False)
+    assert first.frame_count == 24
+    assert first.segment.sha256 == again.segment.sha256 == sha256_file(own)
+    assert first.render_time.ToNanoseconds() > first.encode_time.ToNanoseconds() > 0
+    assert stage.renderer.metric("synctalk_render_frames_total") >= 48
+
+
+def test_a_segment_begins_with_a_key_frame_and_may_be_smaller(
+    stage: Stage, features: Features, tmp_path: Path
+) -> None:
+    asked = request(stage, part(features, 0, 12), "small")
+    asked.video_options.CopyFrom(pb.VideoOptions(codec=pb.VIDEO_CODEC_H264, height_px=256))
+    done = render(stage, asked)
+    path = tmp_path / "small.ts"
+    path.write_bytes(stage.store.get_bytes(stage.store.reference(done.segment.key)))
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    assert [(frame.width, frame.height) for frame in frames] == [(256, 256)] * 12
+    assert frames[0].key_frame
+
+
+def test_warming_loads_and_asking_does_not(stage: Stage, tiny_subject: TinySubject) -> None:
+    other = upload_folder(
+        stage.store, tiny_subject.avatar, "tenants/acme/avatars/ann/bundles/to-be-warmed"
+    )
+
+    async def work(channel: grpc.aio.Channel) -> list[pb.Avatar]:
+        stub = RendererServiceStub(channel)
+        facts = {"avatar_version": VERSION, "bundle": bundle_message(other)}
+        asked = await stub.GetAvatar(pb.GetAvatarRequest(**facts), timeout=60)
+        warmed = await stub.WarmAvatar(pb.WarmAvatarRequest(**facts), timeout=60)
+        again = await stub.GetAvatar(pb.GetAvatarRequest(**facts), timeout=60)
+        return [asked.avatar, warmed.avatar, again.avatar]
+
+    cold, warmed, again = asyncio.run(on(stage.renderer.target, work))
+    assert [avatar.cached for avatar in (cold, warmed, again)] == [False, True, True]
+    assert (cold.width_px, cold.height_px) == (512, 512)
+    assert again.memory_bytes > 0
+    assert again.gaussian_count > 1000
+    assert stage.renderer.metric("synctalk_avatar_cache_bytes", where="memory") > 0
+
+
+def test_a_caller_who_goes_away_stops_the_rendering(stage: Stage, features: Features) -> None:
+    asked = request(stage, part(features, 0, N_FRAMES), "abandoned")
+    rendered = "synctalk_render_frames_total"
+    in_flight = ("grpc_server_in_flight", "RenderSegment")
+
+    async def work(channel: grpc.aio.Channel) -> None:
+        call = RendererServiceStub(channel).RenderSegment(asked, timeout=120)
+        busy = asyncio.ensure_future(call)
+        await wait_until(lambda: stage.renderer.metric(in_flight[0], grpc_method=in_flight[1]) > 0)
+        busy.cancel()
+        await wait_until(lambda: stage.renderer.metric(in_flight[0], grpc_method=in_flight[1]) == 0)
+
+    before = stage.renderer.metric(rendered)
+    asyncio.run(on(stage.renderer.target, work))
+    assert not stage.store.exists(asked.output_key)
+    assert stage.renderer.metric(rendered) == before
+    assert render(stage, request(stage, part(features, 0, 4), "after")).frame_count == 4
+
+
+def misaligned(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 4, 12), "bad")
+    del asked.context_before[0]
+    for number, frame in enumerate((*asked.context_before, *asked.features, *asked.context_after)):
+        frame.time_code.frame = number + 2
+    return asked
+
+
+def without_context(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 8, 16), "bad")
+    del asked.context_before[:]
+    return asked
+
+
+def with_gap(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 0, 16), "bad")
+    del asked.features[7]
+    return asked
+
+
+def elsewhere(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 0, 8), "bad")
+    asked.output_key = "tenants/acme-2/dubs/test/segment.ts"
+    return asked
+
+
+def of_another_encoder(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 0, 8), "bad")
+    asked.encoder_version = "0" * 64
+    return asked
+
+
+def before_green(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 0, 8), "bad")
+    asked.video_options.background.colour.green = 255
+    return asked
+
+
+def with_alpha(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 0, 8), "bad")
+    asked.video_options.codec = pb.VIDEO_CODEC_PRORES_4444
+    return asked
+
+
+def stretched(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 0, 8), "bad")
+    asked.video_options.CopyFrom(pb.VideoOptions(width_px=640, height_px=360))
+    return asked
+
+
+def of_a_lost_bundle(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 0, 8), "bad")
+    asked.bundle.prefix = "tenants/acme/avatars/ann/bundles/none"
+    asked.bundle.listing.key = asked.bundle.prefix + "/_listing.json"
+    return asked
+
+
+Make = Callable[[Stage, Features], pb.RenderSegmentRequest]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (misaligned, "SEGMENT_NOT_ALIGNED"),
+        (without_context, "CONTEXT_MISSING"),
+        (with_gap, "FEATURE_ORDER"),
+        (elsewhere, "NOT_FOUND"),
+        (of_another_encoder, "ENCODER_MISMATCH"),
+        (before_green, "BACKGROUND_UNSUPPORTED"),
+        (with_alpha, "CODEC_UNSUPPORTED"),
+        (stretched, "VIDEO_SHAPE"),
+        (of_a_lost_bundle, "OBJECT_NOT_FOUND"),
+    ],
+)
+def test_what_cannot_be_rendered_is_refused_with_a_reason(
+    stage: Stage, features: Features, make: Make, reason: str
+) -> None:
+    with pytest.raises(SyncTalkError) as caught:
+        render(stage, make(stage, features))
+    assert caught.value.reason == reason
+    assert not stage.store.exists("tenants/acme/dubs/test/bad.ts")
