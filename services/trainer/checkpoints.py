@@ -8,7 +8,7 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from services.common.artifacts import download_folder, upload_folder
-from services.common.errors import NotFound, ServiceError
+from services.common.errors import CorruptData, NotFound, ServiceError
 from services.common.job_progress import JobProgress
 from services.common.jobs import JobContext, JobQueue, JobSettings, connect
 from services.common.storage import ObjectStore
@@ -40,8 +40,8 @@ class Checkpoints:
             return False
         try:
             download_folder(self._store, checkpoint.folder, folder)
-        except NotFound:  # swept when the job had ended, and requeued since
-            self._progress.log("the checkpoint is gone: training begins anew")
+        except (NotFound, CorruptData) as error:  # swept before the job was requeued, or damaged
+            self._progress.log(f"training begins anew: {error}")
             return False
         self._progress.log(f"going on from {checkpoint.folder.prefix}")
         return True

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # imported where they are used: the worker's process stays sm
     from synctalk.training import HeldOutCheck
 
 _AWAY_S = 0.5
+_DEAD_RUN_KEEP_S = 60.0  # nobody takes it up again: the checkpoint is in the store
 
 OUT = Path("avatar")
 WORK = Path("avatar.training")
@@ -63,7 +64,7 @@ class TrainingWork:
     def handle(self, context: JobContext, task: TrainingTask) -> TrainingResult:
         """Work on one job, in a process of its own."""
         self._datasets.tidy(self._settings.trainer_dataset_keep_s)
-        self._runs.tidy(0)  # of attempts whose process is dead: the checkpoint is in the store
+        self._runs.tidy(_DEAD_RUN_KEEP_S)
         store = ObjectStore(self._settings.storage)
         run = _Run(context, task, store, self._settings)
         name = f"{context.job.id}.{context.attempt}"
@@ -106,9 +107,9 @@ class _Run:
     def __init__(
         self, context: JobContext, task: TrainingTask, store: ObjectStore, settings: TrainerSettings
     ) -> None:
-        self._context, self._task, self._store, self._settings = context, task, store, settings
         from synctalk.training import PRESETS
 
+        self._context, self._task, self._store, self._settings = context, task, store, settings
         self._steps = PRESETS[task.preset].steps
         around = dict(_AROUND_S)
         before = {name: around.pop(name) for name in ("download", "load frames")}

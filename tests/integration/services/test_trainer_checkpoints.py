@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr, TypeAdapter
 from redis import Redis
 
 from services.common.artifacts import ArtifactRef
@@ -16,11 +17,22 @@ from services.common.job_progress import JobProgress
 from services.common.jobs import JobContext, JobQueue, JobSettings, connect
 from services.common.jobs.connect import connect_worker
 from services.common.jobs.leases import Ending, Leases, Outcome
-from services.common.settings import StorageSettings
+from services.common.jobs.model import parse_job
+from services.common.settings import RpcSettings, StorageSettings
 from services.common.storage import ObjectRef, ObjectStore
 from services.trainer.checkpoints import Checkpoints
-from services.trainer.job import JOB_TYPE, Preset, TrainingTask, load_checkpoint
+from services.trainer.job import (
+    JOB_TYPE,
+    Preset,
+    TrainingCheckpoint,
+    TrainingResult,
+    TrainingTask,
+    dump_checkpoint,
+    load_checkpoint,
+)
+from services.trainer.settings import TrainerSettings
 from services.trainer.versions import known_version, version_number
+from services.trainer.worker import TrainingWork
 
 SETTINGS = JobSettings(report_s=0.01, backoff_base_s=0.0)
 TENANT = "checkpoints"
@@ -163,6 +175,49 @@ def test_an_attempt_that_is_to_stop_keeps_nothing_more(
     context.request_stop()
     first.keep(folder_at(tmp_path / "work", 1))
     assert object_store.list(f"{AVATAR}/checkpoints/{attempts.job_id}") == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "kept"),
+    [("dead", ["checkpoint", "preview"]), ("failed", ["preview"]), ("cancelled", ["preview"]),
+     ("succeeded", ["bundle", "preview"])],
+)  # fmt: skip
+def test_an_ended_job_leaves_what_its_record_shows_and_no_more(
+    state: str, kept: list[str], redis_url: str, storage_settings: StorageSettings,
+    object_store: ObjectStore, tmp_path: Path,
+) -> None:  # fmt: skip
+    avatar, job_id = f"tenants/swept/avatars/{state}", f"job-{state}"
+    with connect_worker(redis_url) as redis:
+        assert version_number(redis, avatar, job_id) == 1
+
+    def store(key: str) -> ObjectRef:
+        for attempt in (1, 2):
+            found = object_store.put_bytes(key.format(attempt), b"x")
+        return found
+
+    checkpoint = store(f"{avatar}/checkpoints/{job_id}/attempts/{{}}/0/_listing.json")
+    preview = store(f"{avatar}/previews/{job_id}/attempts/{{}}/000250.jpg")
+    bundle = store(f"{avatar}/bundles/v1/attempts/{{}}/_listing.json")
+    other = object_store.put_bytes(f"{avatar}/bundles/v2/attempts/1/_listing.json", b"another job")
+    result = TrainingResult(1, ArtifactRef(bundle.key.rpartition("/")[0], bundle), {})
+    fields = {
+        "id": job_id, "tenant": "swept", "state": state, "attempt": "2", "failures": "1",
+        "max_attempts": "2", "publish_as": avatar, "created_ms": "0", "updated_ms": "0",
+        "revision": "1", "preview": TypeAdapter(ObjectRef).dump_json(preview).decode(),
+        "checkpoint": dump_checkpoint(
+            TrainingCheckpoint(ArtifactRef(checkpoint.key.rpartition("/")[0], checkpoint))
+        ),
+    }  # fmt: skip
+    if state == "succeeded":
+        fields["result"] = JOB_TYPE.dump_result(result)
+    settings = TrainerSettings(
+        storage=storage_settings, redis_url=SecretStr(redis_url), work_dir=tmp_path,
+        rpc=RpcSettings(token=SecretStr("token")),
+    )  # fmt: skip
+    TrainingWork(settings).sweep(parse_job(fields))
+    refs = {"checkpoint": checkpoint, "preview": preview, "bundle": bundle}
+    left = {found.key for found in object_store.list(avatar)}
+    assert left == {refs[name].key for name in kept} | {other.key}
 
 
 def test_versions_count_from_one_and_a_job_keeps_its_number(redis_url: str) -> None:

@@ -92,7 +92,7 @@ class Suite:
             "AVATAR_JOBS__LEASE_S": "3",
             "AVATAR_JOBS__BACKOFF_BASE_S": "0.1",
             "AVATAR_JOBS__SWEEP_DELAY_S": "0",
-            "AVATAR_TRAINER_CHECKPOINT_S": "1",
+            "AVATAR_TRAINER_CHECKPOINT_S": "4",
         }
         log_path = self.folder / f"{service}-{role}.log"
         with log_path.open("a") as log:
