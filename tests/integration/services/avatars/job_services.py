@@ -37,7 +37,7 @@ AVATAR = "tenants/acme/avatars/ann"
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], object], what: str, timeout_s: float = 300.0) -> None:
+def until(condition: Callable[[], object], what: str, timeout_s: float = 600.0) -> None:
     """Wait for a condition; fail with ``what`` when it does not come."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -92,7 +92,7 @@ class Suite:
             "AVATAR_JOBS__LEASE_S": "3",
             "AVATAR_JOBS__BACKOFF_BASE_S": "0.1",
             "AVATAR_JOBS__SWEEP_DELAY_S": "0",
-            "AVATAR_TRAINER_CHECKPOINT_S": "4",
+            "AVATAR_TRAINER_CHECKPOINT_S": "2",
         }
         log_path = self.folder / f"{service}-{role}.log"
         with log_path.open("a") as log:

@@ -51,7 +51,7 @@ class TrainingRun:
 
 @pytest.fixture(scope="module")
 def trained(suite: Suite, trainer_server: Running, preprocessed: PreprocessRun) -> TrainingRun:
-    """A worker is killed after its first preview; one on another machine takes the job."""
+    """A worker is killed soon after its first preview; one on another machine takes the job."""
     run = TrainingRun()
     job = create(trainer_server, dataset=preprocessed.job.dataset)
     with suite.run("trainer", "work", "a") as first, suite.redis() as redis:
@@ -65,7 +65,9 @@ def trained(suite: Suite, trainer_server: Running, preprocessed: PreprocessRun) 
             run.seen.append(got)
             return got.status.progress.HasField("preview")
 
-        until(lambda: checkpoint() and previewed(), "a checkpoint and a preview")
+        until(previewed, "a preview")
+        before = checkpoint()
+        until(lambda: checkpoint() != before, "a checkpoint of a later step")
         first.kill()
     with suite.run("trainer", "work", "b"):
         request = trainer_pb2.WatchTrainingJobRequest(name=job.name)
