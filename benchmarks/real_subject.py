@@ -1,6 +1,7 @@
 """Quality on real footage: preprocess, train and evaluate with the real command line.
 
     python benchmarks/real_subject.py [--video CLIP] [--preset standard] [--work out/bench]
+        [--keep-dataset]
 
 Default clip: anchor_71s_512 of the test data, which stays outside the repository; only figures are
 written, to benchmarks/results/real_subject_<clip>_<preset>.json. Reads report.json of
@@ -38,14 +39,19 @@ def main() -> None:
     parser.add_argument("--video", type=Path, default=DEFAULT)
     parser.add_argument("--preset", default="standard")
     parser.add_argument("--work", type=Path, default=ROOT / "out" / "bench")
+    parser.add_argument(
+        "--keep-dataset", action="store_true", help="use the dataset of an earlier run in --work"
+    )
     arguments = parser.parse_args()
     name = arguments.video.stem
     dataset = arguments.work / f"{name}.dataset"
     avatar = arguments.work / f"{name}.{arguments.preset}"
     report = arguments.work / f"{name}.{arguments.preset}.report"
     arguments.work.mkdir(parents=True, exist_ok=True)
-    seconds = {
-        "preprocess": timed("preprocess", str(arguments.video), "--out", str(dataset)),
+    seconds = {}
+    if not arguments.keep_dataset:
+        seconds["preprocess"] = timed("preprocess", str(arguments.video), "--out", str(dataset))
+    seconds |= {
         "train": timed("train", str(dataset), "--out", str(avatar), "--preset", arguments.preset),
         "evaluate": timed("evaluate", str(avatar), str(dataset), "--out", str(report)),
     }

@@ -55,9 +55,9 @@ class TrainConfig:
     lr_basis: float = 2e-3
     lr_mlp: float = 5e-4
     basis_decay: float = 0.002
-    lambda_dssim: float = 0.2
+    lambda_dssim: float = 0.1
     mouth_weight: float = 0.0
-    alpha_weight: float = 0.1
+    alpha_weight: float = 0.02
     coefficient_gain: float = 0.5
     rare_frame_power: float = 0.2
     max_frames: int = 2500
