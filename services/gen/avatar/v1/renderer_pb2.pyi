@@ -555,6 +555,7 @@ class Avatar(_message.Message):
     width_px: _builtins.int
     height_px: _builtins.int
     gaussian_count: _builtins.int
+    """0 while not cached."""
     encoder_version: _builtins.str
     """Encoder whose features it was trained on."""
     cached: _builtins.bool
