@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 import urllib3
@@ -107,8 +108,6 @@ class Suite:
 
 async def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Poll ``condition``, which may block, in a thread."""
-    import asyncio
-
     deadline = time.monotonic() + seconds
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < deadline, "the condition never came true"
@@ -120,7 +119,3 @@ async def on(target: str, work: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T
     async with open_channel(target, RPC) as channel:
         with remote_errors():
             return await work(channel)
-
-
-def json_lines(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
