@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 
+from synctalk.avatar import Avatar
 from synctalk.dataset import SubjectDataset
 from synctalk.errors import Cancelled, TrainingError
-from synctalk.media import VideoReader, probe, read_audio
+from synctalk.media import VideoReader, probe, read_audio, rgb_to_yuv
 from synctalk.progress import ProgressEvent
 from synctalk.training import preset, train
-from synctalk.training.trainer import Trainer
+from synctalk.training.trainer import BAKE_BOUND_PX, Trainer
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 SPEECH_FRAMES = 289  # 11.56 s at 25 fps
@@ -100,6 +101,46 @@ def test_the_demo_says_how_long_each_stage_took(demo: Demo) -> None:
 def test_progress_shows_stages_and_the_held_out_psnr(demo: Demo) -> None:
     for words in ("track", "train", "dub", "it/s", "held-out PSNR"):
         assert words in demo.progress
+
+
+def test_video_samples_and_rgb_show_the_same_frames(demo: Demo) -> None:
+    avatar = Avatar.load(demo.out / "avatar", "cpu")
+    driving = avatar.source[slice(10, 20)]
+    reader = VideoReader(demo.out / "avatar" / "plates.mp4")
+    pictures = list(avatar.render_yuv(driving, reader.iter_yuv(10, 20)))
+    frames = list(avatar.render(driving, reader.iter_rgb(10, 20)))
+    for picture, frame in zip(pictures, frames, strict=True):
+        difference = np.abs(picture.y.astype(int) - rgb_to_yuv(frame).y)
+        assert difference.mean() < 0.5
+        assert np.quantile(difference, 0.999) <= 2
+
+
+def test_a_frame_does_not_depend_on_its_neighbours(demo: Demo) -> None:
+    avatar = Avatar.load(demo.out / "avatar", "cpu")
+    reader = VideoReader(demo.out / "avatar" / "plates.mp4")
+    run = list(avatar.render_yuv(avatar.source[slice(0, 11)], reader.iter_yuv(0, 11)))
+    alone = list(avatar.render_yuv(avatar.source[slice(7, 9)], reader.iter_yuv(7, 9)))
+    for together, by_itself in zip(run[7:9], alone, strict=True):
+        assert np.abs(together.y.astype(int) - by_itself.y).max() <= 1
+
+
+def test_too_few_plates_are_an_error(demo: Demo) -> None:
+    avatar = Avatar.load(demo.out / "avatar", "cpu")
+    plates = VideoReader(demo.out / "avatar" / "plates.mp4").iter_yuv(0, 3)
+    with pytest.raises(ValueError, match="3 plates for 5 frames"):
+        list(avatar.render_yuv(avatar.source[slice(0, 5)], plates))
+
+
+def test_a_triplane_ships_baked_when_little_is_lost(demo: Demo, tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        preset("demo"), deformation="triplane", n_gaussians=2000, steps=40, evaluate_every=40
+    )
+    bundle = train(demo.out / "dataset", tmp_path / "avatar", config=config)
+    assert bundle.manifest.metrics["baking_error_px"] < BAKE_BOUND_PX
+    assert "deformation.directions" in bundle.tensors()
+    avatar = Avatar.load(tmp_path / "avatar", "cpu")
+    plates = VideoReader(tmp_path / "avatar" / "plates.mp4").iter_rgb(0, 2)
+    assert len(list(avatar.render(avatar.source[slice(0, 2)], plates))) == 2
 
 
 def test_inspect_tells_dataset_and_avatar_apart(demo: Demo) -> None:
