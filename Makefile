@@ -26,7 +26,7 @@ CHECK_PROTO := node_modules/.bin/buf lint && node_modules/.bin/buf format --diff
   node_modules/.bin/buf breaking --against baseline.binpb
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench proto clean
+.PHONY: help setup demo test check bench proto docs clean
 
 help: ## Show this list
 	@echo "synctalk: a portrait video in, a talking avatar out"; echo
@@ -60,6 +60,9 @@ bench: $(STAMP) ## Every benchmark; figures go to benchmarks/results
 proto: $(STAMP) $(BUF) ## After a change in proto/: check it, write the stubs and the baseline anew
 	cd proto && $(CHECK_PROTO) && $(BUF_BUILD) -o baseline.binpb
 	$(BIN)/python proto/generate.py
+
+docs: $(STAMP) ## Tables of settings, errors and metrics in docs/reference, from the code
+	$(BIN)/python docs/reference/generate.py
 
 $(BUF): proto/package.json
 	@command -v npm >/dev/null || { \

@@ -57,7 +57,11 @@ class StorageSettings(_Part):
     )
     access_key: SecretStr = Field(description="S3 access key")
     secret_key: SecretStr = Field(description="S3 secret key")
-    bucket: str = Field("avatar", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    bucket: str = Field(
+        "avatar",
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        description="bucket that holds everything",
+    )
     region: str = Field("us-east-1", description="S3 region")
 
 
@@ -108,7 +112,9 @@ class ServiceSettings(BaseSettings):
     rpc: RpcSettings
     metrics_host: str = Field("127.0.0.1", description="address of /metrics; 0.0.0.0 in a pod")
     metrics_port: Port = Field(0, description="port of /metrics; 0 chooses a free one")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severe events that are logged"
+    )
     otlp_endpoint: HttpUrl | None = Field(
         None, description="OTLP/gRPC collector of traces; absent: no tracing"
     )
