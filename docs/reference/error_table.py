@@ -22,7 +22,7 @@ _JOB = "failure of a job"
 _OPEN = "by the call's status"  # the class is chosen while it runs
 _ROOTS = ("synctalk.errors", "services.common.errors")
 _LUA = re.compile(r"blame\(id, '([A-Z_]+)', (?:'[^']*'|\w+), '([^']*)'\)")
-_REASON = re.compile(r"[A-Z][A-Z0-9_]*…?")
+_REASON = re.compile(r"…?_?[A-Z][A-Z0-9_]+…?")
 INTRO = f"""{GENERATED}
 
 # Errors

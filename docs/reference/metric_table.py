@@ -56,7 +56,8 @@ class Process:
 
     Args:
         name: e.g. ``"renderer"`` or ``"trainer work"``.
-        modules: what it imports, sooner or later.
+        modules: what it imports at its start. What a job's handler imports comes into the
+            process forked for it, which serves nothing.
         called: names of what is called there.
     """
 
@@ -129,7 +130,7 @@ def _process(name: str, main: Module, left_out: str) -> Process:
         current = waiting.pop()
         if current not in seen and current in by_name:
             seen.add(current)
-            waiting += _imports(by_name[current])
+            waiting += _imports(by_name[current], everywhere=current == main.name)
     called = frozenset[str]().union(*(_called(by_name[each]) for each in seen))
     return Process(name, frozenset(seen), called)
 
@@ -140,20 +141,21 @@ def _called(module: Module) -> frozenset[str]:
 
 
 @cache
-def _imports(module: Module) -> frozenset[str]:
-    return frozenset(_imported(module))
+def _imports(module: Module, everywhere: bool) -> frozenset[str]:
+    """Names of the modules that it imports, ``everywhere`` or at its top."""
+    nodes = ast.walk(module.tree) if everywhere else module.tree.body
+    return frozenset(name for node in nodes for name in _imported(node))
 
 
-def _imported(module: Module) -> Iterator[str]:
-    for node in ast.walk(module.tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:  # importing a.b.c runs a and a.b too
-            parts = name.split(".")
-            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+def _imported(node: ast.AST) -> Iterator[str]:
+    names: list[str] = []
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    for name in names:  # importing a.b.c runs a and a.b too
+        parts = name.split(".")
+        yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def _in(module: Module) -> Iterator[Found]:

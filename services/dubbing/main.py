@@ -9,7 +9,8 @@ from prometheus_client import REGISTRY
 
 from services.common import logs
 from services.common.dubs import DUB_JOBS, DubOutput, DubRequest
-from services.common.jobs import Finished, Worker, WorkerMetrics
+from services.common.jobs import Finished, QueueCollector, Worker, WorkerMetrics
+from services.common.jobs.connect import connect_worker
 from services.common.metrics import serve_metrics
 from services.common.settings import load, printable
 from services.dubbing.handler import DubbingWork
@@ -34,6 +35,8 @@ def main() -> int:
 
 
 def _worker(settings: DubbingSettings) -> Worker[DubRequest, DubOutput]:
+    url = settings.redis_url.get_secret_value()
+    REGISTRY.register(QueueCollector(connect_worker(url), [DUB_JOBS.queue]))
     work, metrics = DubbingWork(settings), WorkerMetrics(DUB_JOBS.queue, REGISTRY)
 
     def on_finished(finished: Finished) -> None:
@@ -41,7 +44,7 @@ def _worker(settings: DubbingSettings) -> Worker[DubRequest, DubOutput]:
         work.on_finished(finished)
 
     return Worker(
-        settings.redis_url.get_secret_value(),
+        url,
         DUB_JOBS,
         work.handle,
         settings.jobs,

@@ -8,6 +8,7 @@ else is served, so that a dub is the same video each time.
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,6 +25,10 @@ LONG_MELS = 200
 BATCH_SIZE = Histogram(
     "synctalk_expression_batch_size", "Streams computed together", buckets=(1, 2, 4, 8, 16, 32, 64)
 )
+BATCH_S = Histogram(
+    "synctalk_expression_batch_seconds", "Time that the encoder took for a batch",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,11 +75,14 @@ class BatchingEncoder(AudioVisualEncoder):
     @torch.inference_mode()
     def _answer(self, asks: list[_Ask]) -> None:
         BATCH_SIZE.observe(len(asks))
+        began_s = time.perf_counter()
         try:
             trunks = super().trunk(torch.cat([ask.mel for ask in asks]))
         except Exception as error:
             for ask in asks:
                 ask.answer.set_exception(error)
             return
+        finally:
+            BATCH_S.observe(time.perf_counter() - began_s)
         for index, ask in enumerate(asks):
             ask.answer.set_result(trunks[index : index + 1])

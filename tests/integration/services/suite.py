@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import grpc
 import urllib3
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
@@ -41,13 +42,16 @@ class RunningService:
     def target(self) -> str:
         return f"127.0.0.1:{self.ports['port']}"
 
+    def families(self) -> list[Metric]:
+        """What it serves at /metrics."""
+        url = f"http://127.0.0.1:{self.ports['metrics_port']}/metrics"
+        return list(text_string_to_metric_families(urllib3.request("GET", url).data.decode()))
+
     def metric(self, name: str, **labels: str) -> float:
         """Sum of the samples of this name; 0 before there are any."""
-        url = f"http://127.0.0.1:{self.ports['metrics_port']}/metrics"
-        page = urllib3.request("GET", url).data.decode()
         return sum(
             sample.value
-            for family in text_string_to_metric_families(page)
+            for family in self.families()
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
@@ -69,6 +73,7 @@ class Suite:
     running: list[RunningService] = field(default_factory=list)
 
     def start(self, module: str, **settings: object) -> RunningService:
+        """``module`` with its arguments, if it takes any."""
         state = self.servers.state
         environment = {
             **os.environ,
@@ -86,7 +91,7 @@ class Suite:
         log_path = self.folder / f"{module}.{len(self.running)}.log"
         with log_path.open("w") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [sys.executable, "-m", *module.split()],
                 stdout=subprocess.PIPE, stderr=log, env=environment, text=True,
             )  # fmt: skip
         assert process.stdout is not None
