@@ -26,7 +26,7 @@ CHECK_PROTO := node_modules/.bin/buf lint && node_modules/.bin/buf format --diff
   node_modules/.bin/buf breaking --against baseline.binpb
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench proto docs clean
+.PHONY: help setup demo up down test check bench proto docs clean
 
 help: ## Show this list
 	@echo "synctalk: a portrait video in, a talking avatar out"; echo
@@ -37,6 +37,12 @@ setup: $(STAMP) ## Virtual environment, dependencies, native kernel, face models
 
 demo: $(STAMP) ## Samples to a talking avatar [VIDEO= AUDIO= OUT=out/demo]
 	$(BIN)/synctalk demo --out "$(OUT)" $(if $(VIDEO),--video "$(VIDEO)") $(if $(AUDIO),--audio "$(AUDIO)")
+
+up: $(STAMP) ## All services on this machine, in the background; then: .venv/bin/avatar --help
+	$(BIN)/avatar up --detach
+
+down: ## Stop them; no process is left behind, the data stays
+	$(BIN)/avatar down
 
 test: $(STAMP) ## All tests (at most 15 minutes on two cores)
 	$(BIN)/python -m pytest

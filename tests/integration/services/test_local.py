@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,22 +15,9 @@ import redis
 from minio import Minio
 from minio.error import InvalidResponseError
 
+from services.common import local_folder
 from services.common.errors import FailedPrecondition, Unavailable
-from services.common.local import STATE_FILE, LocalServers, read_state, stop
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
+from services.common.local import LocalServers
 
 
 def test_redis_keeps_its_data_when_it_is_killed(tmp_path: Path) -> None:
@@ -68,18 +53,17 @@ def test_secrets_are_in_no_command_line_and_in_no_file_others_can_read(tmp_path:
             command = Path(f"/proc/{server.process.pid}/cmdline").read_text()
             assert password not in command
             assert servers.state.secret_key not in command
-        for path in (tmp_path / STATE_FILE, tmp_path / "redis" / "redis.conf"):
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / "redis" / "redis.conf").stat().st_mode) == 0o600
 
 
 def test_one_folder_serves_one_pair(tmp_path: Path) -> None:
-    with LocalServers.start(tmp_path) as first:
-        assert read_state(tmp_path) == first.state
-        with pytest.raises(FailedPrecondition, match="already run") as caught:
-            LocalServers.start(tmp_path)
+    with (
+        LocalServers.start(tmp_path),
+        pytest.raises(FailedPrecondition, match="already run") as caught,
+    ):
+        LocalServers.start(tmp_path)
     assert caught.value.reason == "LOCAL_SERVERS_UP"
-    with pytest.raises(FailedPrecondition, match="no servers run"):
-        read_state(tmp_path)
+    assert local_folder.holders(tmp_path) == []
 
 
 def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path) -> None:
@@ -90,59 +74,58 @@ def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path) -> None:
             servers.restart_dead()
 
 
-def test_the_supervisor_restarts_what_dies_and_leaves_no_process_behind(tmp_path: Path) -> None:
-    supervisor = subprocess.Popen([sys.executable, "-m", "services.common.local", str(tmp_path)])
-    try:
-        wait_for((tmp_path / STATE_FILE).exists)
-        state = read_state(tmp_path)
-        assert state.pid == supervisor.pid
-        client = redis.Redis.from_url(state.redis_url)
-        first = int(client.info("server")["process_id"])
-        os.kill(first, signal.SIGKILL)
-
-        def back() -> bool:
-            try:
-                return int(client.info("server")["process_id"]) != first
-            except redis.ConnectionError:
-                return False
-
-        wait_for(back)
-        second = int(client.info("server")["process_id"])
-        children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text()
-        pids = [int(pid) for pid in children.split()]
-        assert second in pids
-        assert len(pids) == 2
-        supervisor.send_signal(signal.SIGTERM)
-        assert supervisor.wait(30) == 0
-        assert [pid for pid in pids if alive(pid)] == []
-        assert not (tmp_path / STATE_FILE).exists()
-    finally:
-        supervisor.kill()
-        supervisor.wait()
-        stop(tmp_path)  # should the test have failed
+_HOLDER = """
+import subprocess, sys
+from pathlib import Path
+from services.common import local_folder
+fd = local_folder.hold(Path(sys.argv[1]))
+child = subprocess.Popen(["sleep", "600"], pass_fds=(fd,))
+print(child.pid, flush=True)
+child.wait()
+"""
 
 
-def test_what_a_killed_supervisor_left_is_noticed_and_can_be_stopped(tmp_path: Path) -> None:
-    supervisor = subprocess.Popen([sys.executable, "-m", "services.common.local", str(tmp_path)])
-    try:
-        wait_for((tmp_path / STATE_FILE).exists)
-        children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text()
-    finally:
-        supervisor.kill()
-        supervisor.wait()
-    pids = [int(pid) for pid in children.split()]
-    assert [alive(pid) for pid in pids] == [True, True]
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that holds the folder, and the id of its child."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    yield holder, int(holder.stdout.readline())
+    holder.kill()
+    holder.wait()
+    local_folder.stop(tmp_path)
+
+
+def test_a_folder_knows_its_supervisor_and_all_that_run_on_it(
+    tmp_path: Path, held: tuple[subprocess.Popen[str], int]
+) -> None:
+    holder, child = held
+    assert local_folder.supervisor(tmp_path) == holder.pid
+    assert sorted(local_folder.holders(tmp_path)) == sorted([holder.pid, child])
+
+
+def test_what_a_killed_supervisor_left_keeps_the_folder_and_can_be_stopped(
+    tmp_path: Path, held: tuple[subprocess.Popen[str], int]
+) -> None:
+    holder, child = held
+    holder.kill()
+    holder.wait()
+    assert local_folder.supervisor(tmp_path) is None
+    assert local_folder.holders(tmp_path) == [child]
     with pytest.raises(FailedPrecondition, match="already run"):
-        LocalServers.start(tmp_path)
-
-    stop(tmp_path)
-    assert not any(alive(pid) for pid in pids)
-    assert not (tmp_path / STATE_FILE).exists()
-    stop(tmp_path)
-    with LocalServers.start(tmp_path):
-        pass
+        local_folder.hold(tmp_path)
+    local_folder.stop(tmp_path)
+    assert local_folder.holders(tmp_path) == []
 
 
-def test_the_state_file_is_plain_json(local_servers: LocalServers) -> None:
-    state = json.loads((local_servers.folder / STATE_FILE).read_text())
-    assert state["redis_url"] == local_servers.redis_url
+def test_what_does_not_heed_sigterm_is_killed(
+    tmp_path: Path, held: tuple[subprocess.Popen[str], int]
+) -> None:
+    holder, child = held
+    holder.kill()
+    holder.wait()
+    os.kill(child, signal.SIGSTOP)  # a stopped process takes no SIGTERM
+    local_folder.stop(tmp_path, grace_s=0.3)
+    assert local_folder.holders(tmp_path) == []

@@ -1,0 +1,356 @@
+"""``avatar create``, ``dub``, ``wait``, ``list``, ``show``, ``dubs``, ``delete``."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from services.cli.session import EXIT_CODES, AsJson, Outcome, run
+from services.common.errors import NotFound
+from synctalk.errors import InputError
+
+if TYPE_CHECKING:
+    from services.cli.api import Api, Resource
+    from services.cli.screen import Screen
+
+Preset = Literal["demo", "standard", "best"]
+SELF_STATEMENT = (
+    "The person shown agreed that an avatar of them is made and used to say what they did not say."
+)
+_HINT = "Watch it with avatar wait {0}; end it with avatar cancel {0}."
+
+Wait = Annotated[
+    bool, typer.Option("--wait", "-w", help="Show progress until it is done; survives restarts.")
+]
+Limit = Annotated[int, typer.Option(min=1, help="The newest so many.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add them to the command line."""
+    for command in (create, dub, wait):
+        app.command(epilog=EXIT_CODES, rich_help_panel="Make")(command)
+    for name, look in (("list", list_avatars), ("show", show), ("dubs", dubs), ("delete", delete)):
+        app.command(name, epilog=EXIT_CODES, rich_help_panel="Look and tidy up")(look)
+
+
+def create(
+    context: typer.Context,
+    video: Annotated[
+        Path, typer.Argument(metavar="VIDEO", help="One person speaking, 2-5 minutes.")
+    ],
+    name: Annotated[str, typer.Option(help="Of the avatar; commands take it in place of the id.")],
+    consent: Annotated[
+        str,
+        typer.Option(
+            metavar="STATEMENT|con_ID",
+            help="What the person has agreed to, in words; or the id of a consent on record.",
+        ),
+    ] = "",
+    i_have_consent: Annotated[
+        bool, typer.Option("--i-have-consent", help="You declare that the person has agreed.")
+    ] = False,
+    subject: Annotated[str, typer.Option(help="Name of the person; by default the avatar's.")] = "",
+    preset: Annotated[
+        Preset,
+        typer.Option(help="demo: about a minute. standard: the quality to judge. best: longer."),
+    ] = "standard",
+    size: Annotated[int, typer.Option(help="Side of the face crop, px; a multiple of 16.")] = 512,
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a portrait video into an avatar: upload, consent, preprocess, train.
+
+    Within seconds the footage is judged, before any long work. Consent is recorded with the
+    avatar: no avatar without one.
+
+    Example: [bold]avatar create me.mp4 --name me --consent "I agree to an avatar of me." --wait[/]
+    """
+    if bool(consent) == i_have_consent:
+        raise typer.BadParameter(
+            "give either --consent STATEMENT or --i-have-consent; an avatar of somebody who did "
+            "not agree must not be made"
+        )
+
+    def work(screen: Screen) -> Outcome:
+        from services.cli import words
+        from services.cli.transfer import check_file, upload
+        from services.cli.waiting import bytes_shown, wait_for
+
+        check_file(video)
+        with context.obj.connect(screen, patient=wait) as api:
+            upload_id = upload(api, video, "video", bytes_shown(screen, "upload"))
+            made = api.post(
+                "avatars",
+                {
+                    "name": name, "video": upload_id, "preset": preset, "size_px": size,
+                    "consent": _consent(api, consent or SELF_STATEMENT, subject or name),
+                },
+            )  # fmt: skip
+            if not wait:
+                said = f"[bold green]Accepted[/] {made['id']}. " + _HINT.format(made["id"])
+                return Outcome(made, said)
+            screen.say(f"{made['id']} is queued.")
+            done = wait_for(api, f"avatars/{made['id']}", screen)
+            return Outcome(done, words.avatar(done))
+
+    run("create", work, as_json=as_json)
+
+
+def dub(
+    context: typer.Context,
+    avatar: Annotated[str, typer.Argument(metavar="AVATAR", help="Name or id of a ready avatar.")],
+    audio: Annotated[
+        Path, typer.Argument(metavar="AUDIO", help="Speech of any person, in any audio format.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Save the video here when it is done; waits for it."),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(help="What is said: captions (.vtt, .srt) are made, and saved beside --out."),
+    ] = None,
+    size: Annotated[
+        str, typer.Option(metavar="WxH", help="Of the video, px; by default the avatar's own.")
+    ] = "",
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make an avatar speak: any speech in, a video of the person saying it out.
+
+    Example: [bold]avatar dub me speech.wav -o dubbed.mp4[/]
+    """
+    width_px, height_px = _size(size)
+
+    def work(screen: Screen) -> Outcome:
+        from services.cli import words
+        from services.cli.transfer import check_file, upload
+        from services.cli.waiting import bytes_shown, fetch_dub, wait_for
+
+        check_file(audio)
+        said = _text(text)
+        with context.obj.connect(screen, patient=wait or out is not None) as api:
+            body = {
+                "avatar": find_avatar(api, avatar)["id"],
+                "audio": upload(api, audio, "audio", bytes_shown(screen, "upload")),
+                **({"width_px": width_px, "height_px": height_px} if size else {}),
+                **({"text": said} if said else {}),
+            }
+            made = api.post("dubs", body)
+            if not wait and out is None:
+                hint = _HINT.format(made["id"])
+                return Outcome(made, f"[bold green]Accepted[/] {made['id']}. {hint}")
+            done = wait_for(api, f"dubs/{made['id']}", screen)
+            if out is None:
+                return Outcome(done, words.dub(done))
+            return _saved(done, fetch_dub(api, done, out, screen))
+
+    run("dub", work, as_json=as_json)
+
+
+def wait(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(metavar="ID", help="Of an avatar, a dub or a job.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Save the video of a dub here.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the progress of something until it is done; -o fetches the video of a dub.
+
+    Example: [bold]avatar wait dub_… -o dubbed.mp4[/]
+    """
+
+    def work(screen: Screen) -> Outcome:
+        from services.cli.waiting import fetch_dub, path_of, wait_for
+
+        with context.obj.connect(screen, patient=True) as api:
+            path = path_of(what)
+            done = wait_for(api, path, screen)
+            if out is not None:
+                if not path.startswith("dubs/"):
+                    raise InputError(
+                        f"{what} is no dub: there is no video to save.",
+                        reason="NOT_A_DUB",
+                        remedy="Leave -o out, or give the id of a dub (avatar dubs lists them).",
+                    )
+                return _saved(done, fetch_dub(api, done, out, screen))
+            return Outcome(done, _described(path, done))
+
+    run("wait", work, as_json=as_json)
+
+
+def show(
+    context: typer.Context,
+    what: Annotated[
+        str, typer.Argument(metavar="ID", help="Of an avatar, a dub or a job; an avatar's name.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Say how something stands: state, quality of the footage, figures, links that expire."""
+
+    def work(screen: Screen) -> Outcome:
+        from services.cli.waiting import path_of
+
+        with context.obj.connect(screen) as api:
+            path = path_of(what)
+            try:
+                found = api.get(path)
+            except NotFound:
+                if not path.startswith("jobs/"):
+                    raise
+                found = find_avatar(api, what)
+                path = f"avatars/{found['id']}"
+            return Outcome(found, _described(path, found))
+
+    run("show", work, as_json=as_json)
+
+
+def list_avatars(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
+    """List avatars, the newest first."""
+
+    def work(screen: Screen) -> Outcome:
+        from services.cli import words
+
+        with context.obj.connect(screen) as api:
+            found = api.list("avatars", limit)
+        rows = [
+            (one["name"], one["id"], _state(one), one["version"] or "", one["created_at"])
+            for one in found
+        ]
+        columns = ("name", "id", "state", "version", "created")
+        empty = "No avatars yet. Make one: avatar create VIDEO --name NAME --i-have-consent"
+        return Outcome({"data": found}, words.table(columns, rows, empty))
+
+    run("list", work, as_json=as_json)
+
+
+def dubs(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
+    """List dubs, the newest first. One is fetched by avatar wait ID -o FILE."""
+
+    def work(screen: Screen) -> Outcome:
+        from services.cli import words
+
+        with context.obj.connect(screen) as api:
+            found = api.list("dubs", limit)
+        rows = [
+            (one["id"], one["avatar"], _state(one), _seconds(one), one["created_at"])
+            for one in found
+        ]
+        columns = ("id", "avatar", "state", "length", "created")
+        empty = "No dubs yet. Make one: avatar dub AVATAR AUDIO -o FILE.mp4"
+        return Outcome({"data": found}, words.table(columns, rows, empty))
+
+    run("dubs", work, as_json=as_json)
+
+
+def delete(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(metavar="ID", help="Of an avatar (or its name) or a dub.")],
+    with_dubs: Annotated[
+        bool, typer.Option("--dubs", help="Of an avatar: erase the dubs made with it as well.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase an avatar or a dub for good, with every file of it; its jobs are cancelled."""
+    if not yes:
+        typer.confirm(f"Erase {what} for good?", abort=True, err=True)
+
+    def work(screen: Screen) -> Outcome:
+        with context.obj.connect(screen) as api:
+            if what.startswith("dub_"):
+                gone = api.delete(f"dubs/{what}")
+            else:
+                avatar = find_avatar(api, what)
+                query = {"dubs": "true"} if with_dubs else {}
+                gone = api.delete(f"avatars/{avatar['id']}", **query)
+        counts = ", ".join(f"{count} {name}" for name, count in gone.get("erased", {}).items())
+        return Outcome(gone, f"[bold green]Erased[/] {counts}")
+
+    run("delete", work, as_json=as_json)
+
+
+def find_avatar(api: Api, name_or_id: str) -> Resource:
+    """The avatar of this id, or the only one of this name.
+
+    Raises:
+        NotFound: there is none.
+        InputError: several have the name.
+    """
+    if name_or_id.startswith("av_"):
+        return api.get(f"avatars/{name_or_id}")
+    found = [one for one in api.list("avatars", 1000) if one["name"] == name_or_id]
+    if not found:
+        raise NotFound(
+            f"There is no avatar {name_or_id!r}.", reason="AVATAR_NOT_FOUND",
+            remedy="avatar list shows those that there are.",
+        )  # fmt: skip
+    if len(found) > 1:
+        ids = ", ".join(one["id"] for one in found)
+        raise InputError(
+            f"{len(found)} avatars are called {name_or_id!r}.", reason="AVATAR_AMBIGUOUS",
+            remedy=f"Give the id: {ids}.",
+        )  # fmt: skip
+    return found[0]
+
+
+def _consent(api: Api, statement: str, subject: str) -> str:
+    if statement.startswith("con_"):
+        return statement
+    made = api.post(
+        "consents",
+        {"subject_name": subject, "statement": statement, "granted_by": getpass.getuser()},
+    )
+    return str(made["id"])
+
+
+def _size(text: str) -> tuple[int, int]:
+    if not text:
+        return 0, 0
+    if not (match := re.fullmatch(r"(\d+)x(\d+)", text)):
+        raise typer.BadParameter(f"--size {text}: give width and height as in 1280x720")
+    return int(match[1]), int(match[2])
+
+
+def _text(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}.",
+            reason="FILE_UNREADABLE",
+            remedy="Give plain text in UTF-8.",
+        ) from None
+
+
+def _saved(done: Resource, paths: list[Path]) -> Outcome:
+    names = "  ".join(str(path) for path in paths)
+    length = f"{done['duration_s']:.1f} s" if done.get("duration_s") else ""
+    said = f"[bold green]Video[/] {names}  {length}"
+    return Outcome({**done, "saved": [str(path) for path in paths]}, said)
+
+
+def _described(path: str, found: Resource) -> str:
+    from services.cli import words
+
+    tell = {"avatars": words.avatar, "dubs": words.dub}.get(path.partition("/")[0], words.job)
+    return tell(found)
+
+
+def _state(found: Resource) -> str:
+    from rich.text import Text
+
+    from services.cli import words
+
+    return Text.from_markup(words.state(found)).plain
+
+
+def _seconds(found: Resource) -> str:
+    return f"{found['duration_s']:.1f} s" if found.get("duration_s") else ""

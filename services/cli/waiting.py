@@ -1,0 +1,104 @@
+"""Waiting for an avatar, a dub or a job, whatever restarts meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from services.cli import words
+from services.cli.api import Api, Resource
+from services.cli.screen import Bar, Screen
+from services.cli.session import JobFailed
+from services.cli.transfer import OnBytes, download
+from synctalk.errors import Cancelled
+
+ENDS = ("ready", "succeeded", "failed", "cancelled", "dead")
+_GOOD = ("ready", "succeeded")
+
+
+def path_of(resource_id: str) -> str:
+    """Where the API has it: avatars and dubs show by their ids, all else is a job."""
+    kinds = {"av": "avatars", "dub": "dubs"}
+    return f"{kinds.get(resource_id.partition('_')[0], 'jobs')}/{resource_id}"
+
+
+def wait_for(api: Api, path: str, screen: Screen) -> Resource:
+    """Show progress until it has ended well; what it then is.
+
+    Raises:
+        JobFailed: it has failed or was cancelled; says why.
+        Cancelled: Ctrl-C, which ends the waiting and not the work.
+    """
+    teller = _Teller(screen)
+    resource: Resource = {}
+    try:
+        for resource in api.watch(path, lambda found: found["state"] in ENDS):
+            teller.tell(resource)
+    except KeyboardInterrupt:
+        name = path.partition("/")[2]
+        raise Cancelled(
+            "Stopped waiting; the work goes on.",
+            remedy=f"Look: avatar show {name}   Wait again: avatar wait {name}   "
+            f"End it: avatar cancel {name}",
+        ) from None
+    if resource["state"] not in _GOOD:
+        raise failure(resource)
+    return resource
+
+
+def failure(resource: Resource) -> JobFailed:
+    """Why it did not end well."""
+    error = resource.get("error") or {}
+    state = resource["state"]
+    return JobFailed(
+        f"{resource['id']} {'was ' if state == 'cancelled' else ''}{state}"
+        + (f": {error['message']}" if error.get("message") else "."),
+        reason=str(error.get("code") or state.upper()),
+        remedy=str(error.get("remedy") or ""),
+    )
+
+
+def fetch_dub(api: Api, dub: Resource, out: Path, screen: Screen) -> list[Path]:
+    """Save a finished dub as ``out``, and captions, where there are any, beside it."""
+    wanted = [("video_url", out), *_captions(dub, out)]
+    for name, path in wanted:
+        download(api, _fresh_link(api, dub, name), path, bytes_shown(screen, f"save {path.name}"))
+    return [path for _, path in wanted]
+
+
+def bytes_shown(screen: Screen, name: str) -> OnBytes:
+    """Shows bytes on a bar."""
+
+    def show(done: int, total: int) -> None:
+        size = f"{words.size(done)} of {words.size(total)}" if total > 0 else words.size(done)
+        screen.show(Bar(name, done / total if total > 0 else None, note=size))
+
+    return show
+
+
+def _captions(dub: Resource, out: Path) -> list[tuple[str, Path]]:
+    names = (("captions_vtt_url", ".vtt"), ("captions_srt_url", ".srt"))
+    return [(name, out.with_suffix(suffix)) for name, suffix in names if dub.get(name)]
+
+
+def _fresh_link(api: Api, dub: Resource, name: str) -> Callable[[], str]:
+    return lambda: str(api.get(f"dubs/{dub['id']}")[name])
+
+
+class _Teller:
+    """Turns what a resource says into bars, and says its quality report once."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._said_quality = False
+
+    def tell(self, resource: Resource) -> None:
+        if resource.get("quality") and not self._said_quality:
+            self._said_quality = True
+            for line in words.quality(resource["quality"]):
+                self._screen.say(line)
+        if resource["state"] not in ENDS:
+            stage = str(resource.get("stage") or "")
+            self._screen.show(
+                Bar(resource["state"], resource.get("fraction"), resource.get("eta_s"), stage)
+            )

@@ -1,0 +1,124 @@
+"""Which processes a suite has, and what each is told."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.common.local_server import HOST, Server, free_port, redis_server, s3_server
+from services.suite.settings import SuiteSettings
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Two tiers: the services are started when the servers below them answer."""
+
+    servers: tuple[Server, ...]
+    services: tuple[Server, ...]
+
+
+@dataclass(frozen=True)
+class _Spec:
+    """A service: its name, ``python -m`` arguments and the port it is to serve on."""
+
+    name: str
+    arguments: tuple[str, ...]
+    port: int | None = None
+
+    @property
+    def target(self) -> str:
+        return f"{HOST}:{self.port}"
+
+
+def make_plan(settings: SuiteSettings, lock_fd: int) -> Plan:
+    """All processes, none started. Ports between them are chosen here and kept over restarts.
+
+    Raises:
+        ConfigurationError: a server program is missing.
+    """
+    folder = settings.folder
+    logs = folder / "logs"
+    servers = [redis_server(folder, logs / "redis.log", settings.redis, lock_fd)]
+    if settings.s3 is not None:
+        servers.append(s3_server(folder, logs / "objects.log", settings.s3, lock_fd))
+    specs = _specs(settings)
+    common = _common_environment(settings, specs)
+    services = [_server(spec, folder, common, lock_fd) for spec in specs]
+    return Plan(tuple(servers), tuple(services))
+
+
+def answer_of(server: Server) -> Mapping[str, int | None]:
+    """The ports that a service has named on its first line of output; empty before that."""
+    if server.answer is None or not server.answer.is_file():
+        return {}
+    line, end, _ = server.answer.read_text().partition("\n")
+    return dict(json.loads(line)) if end else {}
+
+
+def _specs(settings: SuiteSettings) -> list[_Spec]:
+    numbers = range(1, settings.workers + 1)
+    return [
+        *_gateway(settings),
+        _Spec("preprocess", ("services.preprocess", "serve"), free_port()),
+        _Spec("trainer", ("services.trainer", "serve"), free_port()),
+        _Spec("expression", ("services.expression",), free_port()),
+        *(
+            _Spec(f"renderer-{n}", ("services.renderer",), free_port())
+            for n in range(1, settings.renderers + 1)
+        ),
+        *(_Spec(f"preprocess-work-{n}", ("services.preprocess", "work")) for n in numbers),
+        *(_Spec(f"trainer-work-{n}", ("services.trainer", "work")) for n in numbers),
+        *(_Spec(f"dubbing-work-{n}", ("services.dubbing",)) for n in numbers),
+    ]
+
+
+def _gateway(settings: SuiteSettings) -> list[_Spec]:
+    if importlib.util.find_spec("services.gateway") is None:
+        return []
+    return [_Spec("gateway", ("services.gateway",), settings.api_port)]
+
+
+def _common_environment(settings: SuiteSettings, specs: list[_Spec]) -> dict[str, str]:
+    by_name = {spec.name: spec for spec in specs}
+    renderers = [spec.target for spec in specs if spec.name.startswith("renderer-")]
+    targets = {
+        "AVATAR_PREPROCESS_TARGET": by_name["preprocess"].target,
+        "AVATAR_TRAINER_TARGET": by_name["trainer"].target,
+        "AVATAR_EXPRESSION_TARGET": by_name["expression"].target,
+        "AVATAR_RENDERER_TARGETS": json.dumps(renderers),
+        "AVATAR_WORK_DIR": str(settings.folder / "work"),
+        "AVATAR_RPC__DRAIN_S": "5",
+    }
+    given = {name: value for name, value in settings.variables.items() if _is_for_services(name)}
+    python_path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+    return {**targets, **given, "PYTHONPATH": python_path}
+
+
+def _is_for_services(name: str) -> bool:
+    return name.startswith("AVATAR_") and name not in ("AVATAR_URL", "AVATAR_KEY")
+
+
+def _server(spec: _Spec, folder: Path, common: Mapping[str, str], lock_fd: int) -> Server:
+    answer = folder / "run" / f"{spec.name}.json"
+    port = {} if spec.port is None else {_port_variable(spec): str(spec.port)}
+    server = Server(
+        spec.name,
+        [sys.executable, "-m", *spec.arguments],
+        folder / "logs" / f"{spec.name}.log",
+        lambda: bool(answer_of(server)),
+        {**common, **port},
+        lock_fd,
+        answer,
+    )
+    return server
+
+
+def _port_variable(spec: _Spec) -> str:
+    return "AVATAR_GATEWAY_PORT" if spec.name == "gateway" else "AVATAR_RPC__PORT"
