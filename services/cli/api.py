@@ -186,7 +186,7 @@ class Api:
 
     def _events(self, path: str, last_id: str) -> Iterator[_Event]:
         headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
-        timeout = httpx.Timeout(_TIMEOUT, read=_SILENCE_S)
+        timeout = httpx.Timeout(30.0, connect=5.0, read=_SILENCE_S)
         with self._http.stream("GET", f"{path}/events", headers=headers, timeout=timeout) as answer:
             if answer.is_error:
                 answer.read()
@@ -241,7 +241,8 @@ def error_of(answer: httpx.Response) -> SyncTalkError:
     usual = InputError if answer.status_code < 500 else ServiceError
     kind = _KINDS.get(answer.status_code, usual)
     message = str(said.get("message", ""))
-    if param := said.get("param"):
+    param = str(said.get("param") or "")
+    if not message.startswith(param):
         message = f"{param}: {message}"
     if answer.status_code >= 500 and (request_id := said.get("request_id")):
         message = f"{message} (request {request_id})"

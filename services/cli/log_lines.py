@@ -34,14 +34,17 @@ def show_processes(files: Sequence[Path], lines: int, follow: bool, raw: bool) -
 
 def show_job(api: Api, job: str, lines: int, *, follow: bool) -> None:
     """Print the last lines of a job's log; then what is added, until it ends or Ctrl-C."""
-    shown: list[str] = []
+    following: int | None = None  # number of the line to go on with
     try:
         while True:
-            found = [str(line) for line in api.get(f"jobs/{job}/log")["lines"]]
-            for line in _unseen(shown, found) if shown else found[len(found) - lines :]:
+            ended = follow and api.get(f"jobs/{job}")["state"] in ENDS  # asked before the last look
+            log = api.get(f"jobs/{job}/log")
+            end = log["first"] + len(log["lines"])
+            start = end - lines if following is None else following
+            for line in log["lines"][max(0, start - log["first"]) :]:
                 print(line, flush=True)
-            shown = found or shown
-            if not follow or api.get(f"jobs/{job}")["state"] in ENDS:
+            following = end
+            if not follow or ended:
                 return
             time.sleep(_ASK_S)
     except KeyboardInterrupt:
@@ -94,12 +97,3 @@ def _time(line: str) -> str:
         return str(json.loads(line)["timestamp"])
     except (ValueError, KeyError, TypeError):
         return ""
-
-
-def _unseen(shown: Sequence[str], found: Sequence[str]) -> Sequence[str]:
-    """What is new in ``found``, which begins later than ``shown`` once the log is full."""
-    for start in range(len(shown)):
-        kept = shown[start:]
-        if list(found[: len(kept)]) == list(kept):
-            return found[len(kept) :]
-    return found

@@ -10,7 +10,7 @@ from typing import Literal
 
 import httpx
 
-from services.cli.api import Api, Resource, error_of, raise_for
+from services.cli.api import Api, Resource, raise_for
 from services.common.errors import CorruptData
 from synctalk.errors import InputError
 
@@ -19,7 +19,6 @@ OnBytes = Callable[[int, int], None]
 
 _CHUNK = 256 << 10
 _TIMEOUT = httpx.Timeout(120.0, connect=5.0)
-_TYPES = {"video": "video/mp4", "audio": "audio/wav"}
 
 
 def check_file(path: Path) -> int:
@@ -51,10 +50,11 @@ def upload(api: Api, path: Path, kind: Literal["video", "audio"], on_bytes: OnBy
         SyncTalkError: the file cannot be read, or is refused.
     """
     size = check_file(path)
-    content_type = mimetypes.guess_type(path.name)[0] or ""
+    guessed = mimetypes.guess_type(path.name)[0] or ""
+    is_media = guessed.startswith(("video/", "audio/"))
     body = {
         "filename": path.name,
-        "content_type": content_type if "/" in content_type else _TYPES[kind],
+        "content_type": guessed if is_media else "application/octet-stream",
         "size_bytes": size,
         "kind": kind,
     }
@@ -90,7 +90,7 @@ def download(api: Api, link: Callable[[], str], out: Path, on_bytes: OnBytes) ->
         with httpx.stream("GET", link(), timeout=_TIMEOUT) as answer:
             if answer.is_error:
                 answer.read()
-                raise error_of(answer)
+            raise_for(answer)
             return {"size": _write(answer, partial, on_bytes)}
 
     try:

@@ -29,7 +29,7 @@ def wait_for(api: Api, path: str, screen: Screen) -> Resource:
         JobFailed: it has failed or was cancelled; says why.
         Cancelled: Ctrl-C, which ends the waiting and not the work.
     """
-    teller = _Teller(screen)
+    teller = _Teller(path.partition("/")[0].removesuffix("s"), screen)
     resource: Resource = {}
     try:
         for resource in api.watch(path, lambda found: found["state"] in ENDS):
@@ -88,7 +88,8 @@ def _fresh_link(api: Api, dub: Resource, name: str) -> Callable[[], str]:
 class _Teller:
     """Turns what a resource says into bars, and says its quality report once."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, name: str, screen: Screen) -> None:
+        self._name = name
         self._screen = screen
         self._said_quality = False
 
@@ -99,6 +100,7 @@ class _Teller:
                 self._screen.say(line)
         if resource["state"] not in ENDS:
             stage = str(resource.get("stage") or "")
+            note = ": ".join(filter(None, (resource["state"], stage)))
             self._screen.show(
-                Bar(resource["state"], resource.get("fraction"), resource.get("eta_s"), stage)
+                Bar(self._name, resource.get("fraction"), resource.get("eta_s"), note)
             )

@@ -96,7 +96,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) 
     for column in columns:
         made.add_column(column, no_wrap=True)
     for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
+        made.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
     if not made.rows:
         return empty
     console = Console(width=max(200, Console().width), color_system=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -65,7 +64,7 @@ def answer_of(server: Server) -> Mapping[str, int | None]:
 def _specs(settings: SuiteSettings) -> list[_Spec]:
     numbers = range(1, settings.workers + 1)
     return [
-        *_gateway(settings),
+        _Spec("gateway", ("services.gateway",), settings.api_port),
         _Spec("preprocess", ("services.preprocess", "serve"), free_port()),
         _Spec("trainer", ("services.trainer", "serve"), free_port()),
         _Spec("expression", ("services.expression",), free_port()),
@@ -77,12 +76,6 @@ def _specs(settings: SuiteSettings) -> list[_Spec]:
         *(_Spec(f"trainer-work-{n}", ("services.trainer", "work")) for n in numbers),
         *(_Spec(f"dubbing-work-{n}", ("services.dubbing",)) for n in numbers),
     ]
-
-
-def _gateway(settings: SuiteSettings) -> list[_Spec]:
-    if importlib.util.find_spec("services.gateway") is None:
-        return []
-    return [_Spec("gateway", ("services.gateway",), settings.api_port)]
 
 
 def _common_environment(settings: SuiteSettings, specs: list[_Spec]) -> dict[str, str]:

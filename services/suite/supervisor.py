@@ -24,14 +24,12 @@ from services.suite import settings as suite_settings
 from services.suite.plan import Plan, answer_of, make_plan
 from services.suite.settings import SuiteSettings
 from services.suite.state import Phase, ProcessState, SuiteState
-from services.suite.storage import store
 from synctalk.errors import SyncTalkError
 
 _LOOK_S = 0.1
 _BACKOFF_S, _BACKOFF_CAP_S = 0.5, 30.0
 _SETTLED_S = 60.0
 _STOP_S = 15.0
-_STORE_AWAY_S = 2.0
 _ROTATE_EVERY_S = 10.0
 _LOG_BYTES = 20 << 20
 _LOGS_KEPT = 3
@@ -116,8 +114,7 @@ class Supervisor:
         self._services = [Keeper(server) for server in plan.services]
         self._phase = Phase.STARTING
         self._was_ready = False
-        self._has_bucket = False
-        self._bucket_due_s = 0.0
+        self._has_servers = False
         self._rotated_s = 0.0
         self._stopping = False
 
@@ -138,8 +135,10 @@ class Supervisor:
 
     def _look(self) -> bool:
         changed = [keeper.tend() for keeper in self._servers]
-        below = all(keeper.phase is Phase.READY for keeper in self._servers)
-        if self._has_bucket or (below and self._make_bucket()):
+        self._has_servers = self._has_servers or all(
+            keeper.phase is Phase.READY for keeper in self._servers
+        )
+        if self._has_servers:
             changed += [keeper.tend() for keeper in self._services]
         keepers = [*self._servers, *self._services]
         ready = all(keeper.phase is Phase.READY for keeper in keepers)
@@ -147,19 +146,6 @@ class Supervisor:
         self._was_ready = self._was_ready or ready
         self._rotate_logs()
         return any(changed)
-
-    def _make_bucket(self) -> bool:
-        """Whether it is there; a store that was given may be away for a while."""
-        if time.monotonic() < self._bucket_due_s:
-            return False
-        try:
-            store(self._settings).ensure_bucket()
-        except SyncTalkError as error:
-            log.error("the object store cannot be used", error=str(error))
-            self._bucket_due_s = time.monotonic() + _STORE_AWAY_S
-            return False
-        self._has_bucket = True
-        return True
 
     def _save(self) -> None:
         processes = tuple(keeper.state() for keeper in (*self._servers, *self._services))
