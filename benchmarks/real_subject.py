@@ -1,18 +1,20 @@
 """Quality on real footage: preprocess, train and evaluate with the real command line.
 
     python benchmarks/real_subject.py [--video CLIP] [--preset standard] [--work out/bench]
-        [--keep-dataset]
+        [--keep-dataset] [--contact-sheet]
 
 Default clip: anchor_71s_512 of the test data, which stays outside the repository; only figures are
-written, to benchmarks/results/real_subject_<clip>_<preset>.json. Reads report.json of
-``synctalk evaluate``: own-audio reconstruction of the last 1/11 of the frames, lips driven by
-tracked landmarks (an oracle) and by audio, each without and with portrait blending.
+written, to benchmarks/results/real_subject_<clip>_<preset>.json, and for a person who may be shown
+(an invented one) the contact sheet beside them. Reads report.json of ``synctalk evaluate``:
+own-audio reconstruction of the last 1/11 of the frames, lips driven by tracked landmarks (an
+oracle) and by audio, each without and with portrait blending.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -42,6 +44,11 @@ def main() -> None:
     parser.add_argument(
         "--keep-dataset", action="store_true", help="use the dataset of an earlier run in --work"
     )
+    parser.add_argument(
+        "--contact-sheet",
+        action="store_true",
+        help="keep source | ours of held-out frames; only for people who may be shown",
+    )
     arguments = parser.parse_args()
     name = arguments.video.stem
     dataset = arguments.work / f"{name}.dataset"
@@ -66,6 +73,8 @@ def main() -> None:
     }
     out = ROOT / "benchmarks" / "results" / f"real_subject_{name}_{arguments.preset}.json"
     out.write_text(json.dumps(result, indent=2) + "\n")
+    if arguments.contact_sheet:
+        shutil.copyfile(report / "contact_sheet.png", out.with_suffix(".png"))
     keys = ("psnr", "psnr_head", "psnr_mouth", "ms_ssim", "lmd", "psnr_portrait")
     print(json.dumps({key: result["report"].get(key) for key in keys}), seconds)
 
