@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -29,11 +29,18 @@ class JobWatcher:
     Args:
         redis: client of its own or shared; see :func:`services.common.jobs.connect`.
         job_type: whose queue to follow.
+        on_change: told of every change of every job, as far as Redis still has the event.
     """
 
-    def __init__(self, redis: Redis, job_type: JobType[PayloadT, ResultT]) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        job_type: JobType[PayloadT, ResultT],
+        on_change: Callable[[Job], Awaitable[None]] | None = None,
+    ) -> None:
         self._redis = redis
         self._prefix = job_type.prefix
+        self._on_change = on_change
         self._topics: dict[str, _Topic] = {}
         self._reader: asyncio.Task[None] | None = None
         self._closing = False
@@ -116,6 +123,8 @@ class JobWatcher:
                 topic = self._topics.get(fields["id"])
                 if topic is not None:
                     topic.advance(parse_job(fields))
+                if self._on_change is not None:
+                    await self._on_change(parse_job(fields))
         return last
 
     async def _newest(self) -> str:

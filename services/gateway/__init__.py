@@ -1,0 +1,1 @@
+"""The public face: REST /v1 for users, in front of the services and the queues."""

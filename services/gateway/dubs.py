@@ -1,0 +1,251 @@
+"""Dubs: an avatar says an audio; the result is a video with a signed URL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field, field_validator
+
+from services.common.dubs import MAX_TEXT_CHARS
+from services.common.errors import FailedPrecondition, NotFound
+from services.common.job_progress import shown_picture
+from services.common.jobs import Job, JobState
+from services.gateway import uploads
+from services.gateway.auth import CallerDep
+from services.gateway.consents import require_active
+from services.gateway.core import Gateway, GatewayDep
+from services.gateway.erasure import Erasure, erase_dub
+from services.gateway.errors import LimitReached, ParamError
+from services.gateway.idempotency import OnceDep
+from services.gateway.jobs import find_job, link_job
+from services.gateway.model import AvatarRecord, Background, DubRecord, now_s
+from services.gateway.records import Limit
+from services.gateway.sse import EVENT_STREAM, Shown, Source, stream
+from services.gateway.views import (
+    Body,
+    LimitQuery,
+    Page,
+    ProblemView,
+    TokenQuery,
+    View,
+    errors,
+    moment,
+    problem_view,
+    signed,
+)
+
+router = APIRouter(prefix="/v1/dubs", tags=["dubs"])
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+_FULL_RETRY_S = 10.0
+
+
+class BackgroundChoice(Body):
+    """What stands behind the person. This release has the source's own only."""
+
+    kind: Background = "source"
+
+
+class NewDub(Body):
+    """What is to be said by whom."""
+
+    avatar: Annotated[str, Field(description="id of an avatar that is ready", examples=["av_123"])]
+    audio: Annotated[str, Field(description="id of an upload, audio or video with sound")]
+    width_px: Annotated[int, Field(ge=0, le=4096, description="even; 0: as the avatar")] = 0
+    height_px: Annotated[int, Field(ge=0, le=4096, description="even; 0: as the avatar")] = 0
+    background: BackgroundChoice = BackgroundChoice()
+    text: Annotated[
+        str, Field(max_length=MAX_TEXT_CHARS, description="what is said, for captions")
+    ] = ""
+    format: Literal["mp4"] = "mp4"
+
+    @field_validator("width_px", "height_px")
+    @classmethod
+    def _even(cls, pixels: int) -> int:
+        if pixels % 2:
+            raise ValueError("must be even")
+        return pixels
+
+
+class Dub(View):
+    """A dub, finished or on its way. Its URLs are signed and expire."""
+
+    id: str
+    avatar: str
+    avatar_version: int
+    audio: str
+    state: State
+    stage: str
+    fraction: float
+    eta_s: float | None
+    job: str
+    video_url: str | None = Field(description="MP4, H.264 and AAC")
+    captions_vtt_url: str | None
+    captions_srt_url: str | None
+    preview_url: str | None
+    duration_s: float | None
+    error: ProblemView | None
+    created_at: datetime
+
+
+@router.post(
+    "", status_code=201, response_model=Dub, responses=errors(409, 422),
+    summary="Have an avatar say an audio",
+)  # fmt: skip
+async def create_dub(body: NewDub, caller: CallerDep, gateway: GatewayDep, once: OnceDep) -> Any:
+    """Queued at once; follow it by its events. Tenants take turns on the machines."""
+    _check_supported(body)
+
+    async def make(dub_id: str) -> Dub:
+        avatar = await _ready_avatar(gateway, caller.tenant, body.avatar)
+        await require_active(gateway, caller.tenant, avatar.consent)
+        await uploads.check_ready(gateway, caller.tenant, "audio", body.audio, "audio")
+        assert avatar.bundle is not None
+        record = await gateway.tables.dubs.create(
+            DubRecord(
+                id=dub_id,
+                tenant=caller.tenant,
+                created_s=now_s(),
+                avatar=avatar.id,
+                version=avatar.version,
+                bundle=avatar.bundle,
+                audio=body.audio,
+                width_px=body.width_px,
+                height_px=body.height_px,
+                background=body.background.kind,
+                text=body.text,
+            ),
+            _quota(gateway),
+        )
+        await link_job(gateway, "dub", record.id, record)
+        await uploads.mark_used(gateway, caller.tenant, record.audio, record.id)
+        return await _current(gateway, record)
+
+    return await once.run("dub", make)
+
+
+@router.get("", responses=errors(422), summary="List dubs")
+async def list_dubs(
+    caller: CallerDep, gateway: GatewayDep, limit: LimitQuery = 50, token: TokenQuery = ""
+) -> Page[Dub]:
+    """Newest first."""
+    found, following = await gateway.tables.dubs.page(caller.tenant, limit, token)
+    data = [await _current(gateway, record) for record in found]
+    return Page(data=data, next_token=following or None)
+
+
+@router.get("/{dub_id}", responses=errors(404), summary="One dub")
+async def get_dub(dub_id: str, caller: CallerDep, gateway: GatewayDep) -> Dub:
+    """As it stands now."""
+    return await _current(gateway, await gateway.tables.dubs.get(caller.tenant, dub_id))
+
+
+@router.get(
+    "/{dub_id}/events", response_class=Response, responses={**errors(404), **EVENT_STREAM},
+    summary="Follow a dub",
+)  # fmt: skip
+async def dub_events(
+    dub_id: str, request: Request, caller: CallerDep, gateway: GatewayDep
+) -> Response:
+    """Each event's data is the whole dub; the stream ends after the final state."""
+
+    async def load() -> DubRecord:
+        return await gateway.tables.dubs.get(caller.tenant, dub_id)
+
+    def show(record: DubRecord, job: Job | None) -> Shown:
+        stamp = f"{record.revision}.{job.revision if job else 0}"
+        return Shown(dub_view(gateway, record, job), stamp, final=record.due_s is None)
+
+    member = f"{DubRecord.KIND}/{caller.tenant}/{dub_id}"
+    return await stream(gateway, request, Source(member, load, _job_of, show))
+
+
+@router.delete(
+    "/{dub_id}", response_model=Erasure, summary="Erase a dub",
+    responses={**errors(404), 202: {"model": Erasure, "description": "goes on; ask again"}},
+)  # fmt: skip
+async def delete_dub(
+    dub_id: str, response: Response, caller: CallerDep, gateway: GatewayDep
+) -> Erasure:
+    """Stops its job and erases everything of it."""
+    erasure = await erase_dub(gateway, caller.tenant, dub_id)
+    response.status_code = 200 if erasure.state == "erased" else 202
+    return erasure
+
+
+def dub_view(gateway: Gateway, record: DubRecord, job: Job | None) -> Dub:
+    """What a dub looks like from outside; ``job`` is looked at while it is under way."""
+    state: State = record.phase
+    if record.phase == "queued" and job is not None and not record.restart:
+        state = "queued" if job.state in (JobState.QUEUED, JobState.WAITING) else "running"
+    progress = job.progress if job is not None and state == "running" else None
+    preview = record.preview or (shown_picture(progress.preview) if progress else None)
+    name = record.id.replace("_", "-")
+    return Dub(
+        id=record.id,
+        avatar=record.avatar,
+        avatar_version=record.version,
+        audio=record.audio,
+        state=state,
+        stage=progress.stage if progress else "",
+        fraction=1.0 if state == "succeeded" else progress.fraction if progress else 0.0,
+        eta_s=progress.eta_s if progress else None,
+        job=record.id,
+        video_url=signed(gateway, record.video, f"{name}.mp4"),
+        captions_vtt_url=signed(gateway, record.captions_vtt, f"{name}.vtt"),
+        captions_srt_url=signed(gateway, record.captions_srt, f"{name}.srt"),
+        preview_url=signed(gateway, preview),
+        duration_s=record.duration_s,
+        error=problem_view(record.error),
+        created_at=moment(record.created_s),
+    )
+
+
+def _job_of(record: DubRecord) -> tuple[str, str] | None:
+    return ("dub", record.id) if record.enqueued and record.due_s is not None else None
+
+
+async def _current(gateway: Gateway, record: DubRecord) -> Dub:
+    target = _job_of(record)
+    return dub_view(gateway, record, await find_job(gateway, *target) if target else None)
+
+
+async def _ready_avatar(gateway: Gateway, tenant: str, avatar_id: str) -> AvatarRecord:
+    try:
+        avatar = await gateway.tables.avatars.get(tenant, avatar_id)
+    except NotFound as error:
+        raise ParamError(
+            "avatar", f"avatar: {error.message}", reason=error.reason, remedy=error.remedy
+        ) from None
+    if avatar.phase != "ready":
+        raise FailedPrecondition(
+            f"avatar {avatar_id} is not ready",
+            reason="AVATAR_NOT_READY",
+            remedy="Wait until its state is ready; follow its events.",
+        )
+    return avatar
+
+
+def _check_supported(body: NewDub) -> None:
+    """As :func:`services.common.dubs.check_supported`, naming the field."""
+    if body.background.kind != "source":
+        raise ParamError(
+            "background.kind",
+            f"background {body.background.kind!r} is not there: avatars of this release carry no "
+            "matte of the person",
+            reason="BACKGROUND_UNSUPPORTED",
+            remedy="Use the source background, or film before the background you want.",
+        )
+
+
+def _quota(gateway: Gateway) -> Limit:
+    most = gateway.settings.quota_open_dubs
+    error = LimitReached(
+        f"more than {most} unfinished dubs",
+        reason="QUOTA_OPEN_DUBS",
+        remedy="Wait until some have ended.",
+        retry_after_s=_FULL_RETRY_S,
+    )
+    return Limit("open", most, error)

@@ -1,0 +1,80 @@
+"""What happens around every request: its id, a log line, figures, headers."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.common import logs
+from services.gateway.errors import respond_unexpected
+from services.gateway.metrics import IN_FLIGHT, SECONDS
+
+log = logs.logger(__name__)
+
+
+class RequestScope:
+    """Middleware, the outermost but for Starlette's own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id")
+        with logs.request_scope(given) as request_id, IN_FLIGHT.track_inprogress():
+            answer = _Answer(scope, send, request_id)
+            try:
+                await self._app(scope, receive, answer.send)
+            except Exception as error:
+                if answer.status:  # under way: all that is left is to break the connection
+                    log.error("answer broken off", exc_info=error)
+                    raise
+                await respond_unexpected(error)(scope, receive, answer.send)
+            answer.log()
+
+
+class _Answer:
+    """Passes the answer on, with our headers, and remembers what it was."""
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self._scope, self._send, self._request_id = scope, send, request_id
+        self._began_s = time.monotonic()
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self._request_id
+            headers["X-Content-Type-Options"] = "nosniff"
+            if self._scope["path"].startswith("/v1"):
+                headers.setdefault("Cache-Control", "no-store")
+            for name, value in self._state.get("rate_headers", {}).items():
+                headers[name] = value
+            labels = (self._scope["method"], self._route, str(self.status))
+            SECONDS.labels(*labels).observe(time.monotonic() - self._began_s)
+        await self._send(message)
+
+    def log(self) -> None:
+        caller = self._state.get("caller")
+        log.info(
+            "request", method=self._scope["method"], route=self._route, path=self._scope["path"],
+            status=self.status, tenant=getattr(caller, "tenant", ""),
+            ms=round((time.monotonic() - self._began_s) * 1000, 1),
+        )  # fmt: skip
+
+    @property
+    def _state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self._scope.get("state", {})
+        return state
+
+    @property
+    def _route(self) -> str:
+        """The pattern, never the path: labels must be few."""
+        return getattr(self._scope.get("route"), "path", "") or "none"

@@ -1,0 +1,109 @@
+"""``python -m services.gateway``: serve /v1."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import REGISTRY
+from redis.exceptions import RedisError
+
+from services.common import logs
+from services.common.errors import ConfigurationError
+from services.common.jobs.connect import connect_worker
+from services.common.metrics import serve_metrics
+from services.common.rpc import configure_tracing
+from services.common.settings import load, printable
+from services.gateway.app import ensure_bucket, make_app
+from services.gateway.metrics import StatesCollector
+from services.gateway.settings import GatewaySettings
+from synctalk.errors import SyncTalkError
+
+_STORE_CALLS = 32
+
+
+def main() -> int:
+    """Serve until SIGTERM; a line of JSON on stdout says on which ports."""
+    try:
+        settings = load(GatewaySettings)
+        logs.configure("gateway", settings.log_level)
+        logs.logger(__name__).info("starting", settings=printable(settings))
+        configure_tracing("gateway", settings.otlp_endpoint)
+        redis = connect_worker(settings.redis_url.get_secret_value())
+        REGISTRY.register(StatesCollector(redis))
+        with serve_metrics(settings.metrics_host, settings.metrics_port) as metrics_port:
+            asyncio.run(_serve(settings, metrics_port))
+    except RedisError as error:
+        print(f"Redis cannot be used ({error}). Check AVATAR_REDIS_URL.", file=sys.stderr)
+        return 1
+    except SyncTalkError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+async def _serve(settings: GatewaySettings, metrics_port: int) -> None:
+    # Calls to the object store block; each of them has a thread.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_STORE_CALLS))
+    app = make_app(settings)
+    listening = _listen(settings.gateway_host, settings.gateway_port)
+    server = _Server(app, settings, listening.getsockname()[1], metrics_port)
+    await server.serve(sockets=[listening])
+    if not server.started:
+        raise ConfigurationError(
+            "the gateway could not start; its log says why",
+            reason="CANNOT_START",
+            remedy="Check AVATAR_REDIS_URL and that Redis runs.",
+        )
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and ends event streams when it is to stop."""
+
+    def __init__(
+        self, app: FastAPI, settings: GatewaySettings, port: int, metrics_port: int
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,  # RequestScope writes one with more in it
+                server_header=False,
+                timeout_graceful_shutdown=max(1, round(settings.gateway_drain_s)),
+            )
+        )
+        self._app = app
+        self._ports = {"port": port, "metrics_port": metrics_port}
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._bucket = asyncio.create_task(ensure_bucket(self._app))
+            print(json.dumps(self._ports), flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        gateway = self._app.state.gateway
+        gateway.stopping.set()
+        gateway.changes.wake_all()
+        self._bucket.cancel()
+        await super().shutdown(sockets)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror}.",
+            reason="CANNOT_LISTEN",
+            remedy="Free the port or set AVATAR_GATEWAY_PORT.",
+        ) from None
+    return listening

@@ -1,0 +1,319 @@
+"""What the gateway keeps of tenants' things."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.common.artifacts import ArtifactRef
+from services.common.storage import ObjectRef
+from services.gateway.records import Record
+
+AvatarPhase = Literal["preprocessing", "training", "ready", "failed", "cancelled"]
+DubPhase = Literal["queued", "succeeded", "failed", "cancelled"]
+Preset = Literal["demo", "standard", "best"]
+Background = Literal["source", "colour", "image", "transparent"]
+
+
+def new_id(prefix: str) -> str:
+    """A random id, e.g. ``av_…``."""
+    return f"{prefix}_{secrets.token_hex(12)}"
+
+
+def derived_id(prefix: str, *parts: object) -> str:
+    """The same id for the same parts: what is made twice from them is made once."""
+    text = "\n".join(str(part) for part in parts)
+    return f"{prefix}_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Problem(_Part):
+    """Why something did not succeed."""
+
+    code: str
+    message: str
+    remedy: str
+
+
+class Verdict(_Part):
+    """One check of the footage."""
+
+    name: str
+    value: float | None
+    unit: str
+    level: Literal["good", "warn", "refuse"]
+    message: str
+    remedy: str
+
+
+class Quality(_Part):
+    """The report on the footage: the worst level and every check."""
+
+    level: Literal["good", "warn", "refuse"]
+    verdicts: tuple[Verdict, ...]
+
+
+class KeyRecord(Record):
+    """An API key, without the key."""
+
+    KIND: ClassVar[str] = "key"
+
+    name: str
+    role: Literal["admin", "member"]
+    digest: str
+
+
+class ConsentRecord(Record):
+    """A person's consent to an avatar of theirs."""
+
+    KIND: ClassVar[str] = "consent"
+
+    subject_name: str
+    statement: str
+    granted_by: str
+    expires_s: float | None
+    revoked_s: float | None = None
+
+
+class UploadRecord(Record):
+    """A file on its way in.
+
+    Args:
+        key: of the object.
+        expires_s: until when its URL takes bytes.
+        ready_s: when its bytes were found to be there.
+        sha256: known once something uses it.
+        used_by: ids of avatars and dubs; it is erased with the last of them.
+        delete_s: when it is deleted unless something uses it by then.
+    """
+
+    KIND: ClassVar[str] = "upload"
+
+    filename: str
+    content_type: str
+    size_bytes: int
+    kind: Literal["video", "audio"]
+    key: str
+    expires_s: float
+    delete_s: float
+    state: Literal["awaiting", "ready", "expired"] = "awaiting"
+    sha256: str = ""
+    used_by: tuple[str, ...] = ()
+
+    @property
+    def due_s(self) -> float | None:
+        """Swept when its time is over."""
+        if self.used_by:
+            return None
+        return self.expires_s if self.state == "awaiting" else self.delete_s
+
+    @property
+    def status(self) -> str:
+        """As the metrics count it."""
+        return self.state
+
+
+class AvatarRecord(Record):
+    """An avatar from upload to bundle.
+
+    Args:
+        preprocess_job, train_job: empty until they are made.
+        round: grows with every new try; names the requests and events of this one.
+        restart: the current job is to be queued again.
+    """
+
+    KIND: ClassVar[str] = "avatar"
+
+    name: str
+    video: str
+    consent: str
+    preset: Preset
+    size_px: int
+    updated_s: float
+    phase: AvatarPhase = "preprocessing"
+    round: int = 0
+    restart: bool = False
+    preprocess_job: str = ""
+    train_job: str = ""
+    quality: Quality | None = None
+    quality_picture: str = ""
+    preview: str = ""
+    version: int = 0
+    bundle: ArtifactRef | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    error: Problem | None = None
+
+    @property
+    def resource(self) -> str:
+        """Its name between services."""
+        return f"tenants/{self.tenant}/avatars/{self.id}"
+
+    @property
+    def job(self) -> str:
+        """The job that it waits for, or waited for last."""
+        return self.train_job or self.preprocess_job
+
+    @property
+    def due_s(self) -> float | None:
+        """Open until it is ready, failed or cancelled."""
+        return 0 if self.phase in ("preprocessing", "training") else None
+
+    @property
+    def status(self) -> str:
+        """As the metrics count it."""
+        return self.phase
+
+
+class DubRecord(Record):
+    """An avatar saying an audio. The job's id is the dub's.
+
+    Args:
+        enqueued: whether the job was made.
+        restart: the job is to be queued again.
+        round: as an avatar's.
+    """
+
+    KIND: ClassVar[str] = "dub"
+
+    avatar: str
+    version: int
+    bundle: ArtifactRef
+    audio: str
+    width_px: int
+    height_px: int
+    background: Background
+    text: str
+    phase: DubPhase = "queued"
+    enqueued: bool = False
+    restart: bool = False
+    round: int = 0
+    video: ObjectRef | None = None
+    preview: ObjectRef | None = None
+    captions_vtt: ObjectRef | None = None
+    captions_srt: ObjectRef | None = None
+    duration_s: float | None = None
+    error: Problem | None = None
+
+    @property
+    def due_s(self) -> float | None:
+        """Open until it has ended."""
+        return 0 if self.phase == "queued" else None
+
+    @property
+    def status(self) -> str:
+        """As the metrics count it."""
+        return self.phase
+
+
+class JobLink(Record):
+    """Which queue a job is in, and what it is for: ``avatars/…`` or ``dubs/…``."""
+
+    KIND: ClassVar[str] = "job"
+
+    type: Literal["preprocess", "train", "dub"]
+    resource: str
+
+
+class WebhookRecord(Record):
+    """Where a tenant wants events sent."""
+
+    KIND: ClassVar[str] = "webhook"
+
+    url: str
+    events: tuple[str, ...]
+    secret: str
+
+
+class EventRecord(Record):
+    """Something that happened, as it is sent to webhooks.
+
+    Args:
+        body: the JSON that is sent and signed, byte by byte the same every time.
+    """
+
+    KIND: ClassVar[str] = "event"
+
+    type: str
+    body: str
+    delete_s: float
+
+    @property
+    def due_s(self) -> float | None:
+        """Swept when its time is over."""
+        return self.delete_s
+
+
+class DeliveryRecord(Record):
+    """An event on its way to a webhook."""
+
+    KIND: ClassVar[str] = "delivery"
+
+    event: str
+    webhook: str
+    state: Literal["pending", "delivered", "failed"] = "pending"
+    attempts: int = 0
+    next_s: float = 0.0
+    status_code: int | None = None
+    message: str = ""
+    delete_s: float = 0.0
+
+    @property
+    def due_s(self) -> float | None:
+        """Tried until it is delivered or given up, then swept."""
+        return self.next_s if self.state == "pending" else self.delete_s
+
+    @property
+    def status(self) -> str:
+        """As the metrics count it."""
+        return self.state
+
+
+class Erased(_Part):
+    """What an erasure has removed."""
+
+    objects: int = 0
+    bytes: int = 0
+    jobs: int = 0
+    uploads: int = 0
+    dubs: int = 0
+
+    def __add__(self, other: Erased) -> Erased:
+        """Both together."""
+        mine, its = self.model_dump(), other.model_dump()
+        return Erased(**{name: mine[name] + its[name] for name in mine})
+
+
+class ErasureRecord(Record):
+    """An avatar or a dub that is being erased; it has the id of what it erases.
+
+    Args:
+        uploads: those that it used.
+        dubs: ids of dubs that are erased with it.
+        done_s: when everything was gone; its places are swept once more at ``again_s``.
+    """
+
+    KIND: ClassVar[str] = "erasure"
+
+    collection: Literal["avatars", "dubs"]
+    uploads: tuple[str, ...]
+    dubs: tuple[str, ...] = ()
+    erased: Erased = Erased()
+    done_s: float | None = None
+    again_s: float = 0.0
+
+    @property
+    def due_s(self) -> float | None:
+        """Always open; it is deleted in the end."""
+        return 0 if self.done_s is None else self.again_s
+
+
+def now_s() -> float:
+    """Seconds since the epoch."""
+    return time.time()

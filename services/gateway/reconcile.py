@@ -1,0 +1,134 @@
+"""The reconciler: in every replica, looks at all that is unfinished until it is not.
+
+What is due stands in Redis, so work that a killed replica left is taken up by any other, or by
+this one when it is back. A look is a claim for some time, not a lock: all that looks do may be
+done twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from redis.exceptions import RedisError
+
+from services.common import logs
+from services.common.errors import Unavailable
+from services.gateway import events, uploads
+from services.gateway.avatar_work import AvatarWork
+from services.gateway.core import Gateway
+from services.gateway.delivery import Sender
+from services.gateway.dub_work import DubWork
+from services.gateway.erasure import Eraser
+from services.gateway.metrics import FAILED_LOOKS
+from services.gateway.records import Claim, Record, Table
+
+log = logs.logger(__name__)
+R = TypeVar("R", bound=Record)
+
+_LEASE_S = 60.0
+_IDLE_S = 1.0
+_AWAY_S = 2.0
+_FAILED_S = 10.0
+_AT_ONCE = 16
+_HASHING = 4
+
+
+@asynccontextmanager
+async def reconciling(gateway: Gateway) -> AsyncIterator[None]:
+    """Look after everything while the context is open."""
+    hashing = asyncio.Semaphore(_HASHING)
+    tables = gateway.tables
+    async with AsyncExitStack() as stack:
+        sender = await stack.enter_async_context(Sender(gateway))
+        loops: list[Loop[Any]] = [
+            Loop(gateway, tables.avatars, AvatarWork(gateway, hashing).look),
+            Loop(gateway, tables.dubs, DubWork(gateway, hashing).look),
+            Loop(gateway, tables.erasures, Eraser(gateway).look),
+            Loop(gateway, tables.deliveries, sender.look),
+            Loop(gateway, tables.uploads, partial(uploads.sweep, gateway)),
+            Loop(gateway, tables.events, partial(events.sweep, gateway)),
+        ]
+        for loop in loops:
+            await stack.enter_async_context(loop.running())
+        yield
+
+
+class Loop(Generic[R]):
+    """Looks at the records of one kind, several at once.
+
+    Args:
+        look: takes a record as far as it goes and says in how many seconds to look again, should
+            nothing happen to it before.
+    """
+
+    def __init__(
+        self, gateway: Gateway, table: Table[R], look: Callable[[R], Awaitable[float]]
+    ) -> None:
+        self._changes = gateway.changes
+        self._table = table
+        self._look = look
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run while the context is open; looks that are under way at its end are broken off."""
+        wake = self._table.poked.set
+        with self._changes.subscribe(self._table.kind, wake):
+            task = asyncio.create_task(self._run())
+            try:
+                yield
+            finally:
+                doomed = {task, *self._under_way}
+                for each in doomed:
+                    each.cancel()
+                await asyncio.wait(doomed)
+
+    async def _run(self) -> None:
+        poked = self._table.poked
+        while True:
+            poked.clear()
+            try:
+                claims = await self._claims()
+            except RedisError as error:
+                log.warning("redis is away", error=repr(error))
+                await asyncio.sleep(_AWAY_S)
+                continue
+            for claim in claims:
+                task = asyncio.create_task(self._one(claim))
+                self._under_way.add(task)
+                task.add_done_callback(self._done)
+            if not claims:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_IDLE_S):
+                        await poked.wait()
+
+    async def _claims(self) -> list[Claim]:
+        free = _AT_ONCE - len(self._under_way)
+        return await self._table.claim(free, _LEASE_S) if free else []
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._table.poked.set()
+
+    async def _one(self, claim: Claim) -> None:
+        with logs.request_scope(None):
+            again_s = _FAILED_S
+            try:
+                record = await self._table.find(claim.tenant, claim.id)
+                if record is None:
+                    await self._table.drop(claim)
+                    return
+                again_s = await self._look(record)
+            except (Unavailable, RedisError) as error:
+                log.warning("put off", record=claim.member, error=str(error))
+                again_s = _AWAY_S
+            except Exception as error:
+                FAILED_LOOKS.labels(self._table.kind).inc()
+                log.error("look failed", record=claim.member, exc_info=error)
+            with contextlib.suppress(RedisError):  # its claim ends by itself
+                await self._table.postpone(claim, again_s)

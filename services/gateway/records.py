@@ -1,0 +1,302 @@
+"""Records of the gateway in Redis, which with its append-only file is the database.
+
+A :class:`Table` holds the records of one kind as JSON, changed only by compare-and-set, with an
+index per tenant (newest first), a set of those that are *open*, and a schedule over all tenants
+of when an open one is to be looked at: that is what the reconciler works from. All of it changes
+in one step, so that a process may die between any two.
+
+Keys: ``gw:{tenant}:{kind}:{id}``, ``gw:{tenant}:{kind}s``, ``gw:{tenant}:{kind}s:open``,
+``gw:due:{kind}``, ``gw:states:{kind}``, and the stream ``gw:changes``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict
+from redis.asyncio import Redis
+
+from services.common.errors import NotFound, ResourceExhausted
+from synctalk.errors import InputError
+
+CHANGES = "gw:changes"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_CLAIM = """
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
+for _, member in ipairs(found) do redis.call('ZADD', KEYS[1], ARGV[2], member) end
+return found
+"""
+_POSTPONE = """
+if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or -1) == tonumber(ARGV[2]) then
+  redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+end
+"""
+
+
+class Record(BaseModel):
+    """One thing of one tenant. Times are seconds since the epoch.
+
+    Args:
+        revision: grows with every change.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    KIND: ClassVar[str]
+
+    id: str
+    tenant: str
+    created_s: float
+    revision: int = 0
+
+    @property
+    def due_s(self) -> float | None:
+        """When the reconciler is to look at it: 0 is at once, None never: it is closed."""
+        return None
+
+    @property
+    def status(self) -> str:
+        """In which of the states that are counted for the metrics it is."""
+        return ""
+
+    @property
+    def member(self) -> str:
+        """Its name in the schedule and in the stream of changes."""
+        return f"{self.KIND}/{self.tenant}/{self.id}"
+
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many records of a kind a tenant may have: of all, or of the open ones."""
+
+    of: Literal["index", "open"]
+    most: int
+    error: ResourceExhausted
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An open record that this process looks at, until ``until_ms``, when others may too."""
+
+    tenant: str
+    id: str
+    member: str
+    until_ms: int
+
+
+class Table(Generic[R]):
+    """The records of one kind."""
+
+    def __init__(self, redis: Redis, model: type[R]) -> None:
+        self._redis = redis
+        self._model = model
+        self.kind = model.KIND
+        self.poked = asyncio.Event()
+        self._put_script = redis.register_script(_source())
+        self._claim_script = redis.register_script(_CLAIM)
+        self._postpone_script = redis.register_script(_POSTPONE)
+
+    async def create(self, record: R, limit: Limit | None = None) -> R:
+        """Keep a new record; where there is one of its id, that one is returned.
+
+        Raises:
+            ResourceExhausted: the tenant has as many as it may.
+        """
+        status = await self._put("", None, record, limit)
+        if status == "full" and limit is not None:
+            raise limit.error
+        return record if status == "ok" else await self.get(record.tenant, record.id)
+
+    async def find(self, tenant: str, record_id: str) -> R | None:
+        """The record, or None."""
+        text = await self._text(tenant, record_id)
+        return self._model.model_validate_json(text) if text else None
+
+    async def get(self, tenant: str, record_id: str) -> R:
+        """The record. Raises :class:`NotFound`."""
+        found = await self.find(tenant, record_id)
+        if found is None:
+            raise self.missing(record_id)
+        return found
+
+    async def update(self, tenant: str, record_id: str, change: Callable[[R], R]) -> R:
+        """Put ``change`` of the record in its place; it is called again when another was first.
+
+        Raises:
+            NotFound: there is no such record (any more).
+        """
+        while True:
+            text = await self._text(tenant, record_id)
+            if not text:
+                raise self.missing(record_id)
+            old = self._model.model_validate_json(text)
+            new = change(old)
+            if new == old:
+                return old
+            new = new.model_copy(update={"revision": old.revision + 1})
+            if await self._put(text, old, new) == "ok":
+                return new
+
+    async def delete(self, tenant: str, record_id: str) -> bool:
+        """Forget a record; whether there was one."""
+        while text := await self._text(tenant, record_id):
+            old = self._model.model_validate_json(text)
+            if await self._put(text, old, None) == "ok":
+                return True
+        return False
+
+    async def page(self, tenant: str, limit: int, token: str = "") -> tuple[list[R], str]:
+        """Records newest first, and the token for those that follow; empty at the end.
+
+        Raises:
+            InputError: the token is not one of ours.
+        """
+        # By (score, id), a total order: pages neither skip nor repeat when others come or go.
+        score, last = _parse_token(token)
+        key = f"gw:{tenant}:{self.kind}s"
+        ties = await self._await(self._redis.zcount(key, score, score)) if token else 0
+        rows: list[tuple[str, float]] = await self._await(
+            self._redis.zrange(
+                key, score or "+inf", "-inf", desc=True, byscore=True, offset=0,
+                num=limit + 1 + ties, withscores=True,
+            )
+        )  # fmt: skip
+        if token:
+            rows = [row for row in rows if (row[1], row[0]) < (float(score), last)]
+        shown = rows[:limit]
+        found = await self.many(tenant, (name for name, _ in shown))
+        more = len(rows) > limit
+        return found, _make_token(shown[-1][1], shown[-1][0]) if more else ""
+
+    async def many(self, tenant: str, ids: Iterable[str]) -> list[R]:
+        """Those of the records that are there."""
+        keys = [self._key(tenant, name) for name in ids]
+        texts = await self._await(self._redis.mget(keys)) if keys else []
+        return [self._model.model_validate_json(text) for text in texts if text]
+
+    async def count(self, tenant: str, *, only_open: bool = False) -> int:
+        """How many the tenant has."""
+        key = f"gw:{tenant}:{self.kind}s" + (":open" if only_open else "")
+        return int(await self._await(self._redis.zcard(key)))
+
+    async def open_ids(self, tenant: str) -> list[str]:
+        """Those of the tenant's that are open, oldest first."""
+        key = f"gw:{tenant}:{self.kind}s:open"
+        ids: list[str] = await self._await(self._redis.zrange(key, 0, -1))
+        return ids
+
+    async def claim(self, count: int, lease_s: float) -> list[Claim]:
+        """Open records that are due, so that other replicas leave them alone for ``lease_s``."""
+        until_ms = _ms(time.time() + lease_s)
+        args = (_ms(time.time()), until_ms, count)
+        members = await self._await(self._claim_script(keys=[self._due], args=args))
+        return [_claim(member, until_ms) for member in members]
+
+    async def postpone(self, claim: Claim, seconds: float) -> None:
+        """Look again after ``seconds``, unless something came up meanwhile."""
+        args = (claim.member, claim.until_ms, _ms(time.time() + seconds))
+        await self._await(self._postpone_script(keys=[self._due], args=args))
+
+    async def drop(self, claim: Claim) -> None:
+        """Take a member off the schedule whose record is gone."""
+        await self._await(self._redis.zrem(self._due, claim.member))
+
+    async def poke(self, tenant: str, record_id: str) -> None:
+        """Have an open record looked at now, if there is one; sets :attr:`poked`."""
+        member = f"{self.kind}/{tenant}/{record_id}"
+        await self._await(self._redis.zadd(self._due, {member: 0}, xx=True))
+        self.poked.set()
+
+    def missing(self, record_id: str) -> NotFound:
+        """The error that there is no such record."""
+        return NotFound(
+            f"no {self.kind} {record_id}",
+            reason=f"{self.kind.upper()}_NOT_FOUND",
+            remedy="Check the id; it may have been deleted.",
+        )
+
+    @property
+    def _due(self) -> str:
+        return f"gw:due:{self.kind}"
+
+    def _key(self, tenant: str, record_id: str) -> str:
+        return f"gw:{tenant}:{self.kind}:{record_id}"
+
+    async def _text(self, tenant: str, record_id: str) -> str:
+        if not _ID.fullmatch(record_id):
+            return ""
+        return await self._await(self._redis.get(self._key(tenant, record_id))) or ""
+
+    async def _put(
+        self, text: str, old: R | None, new: R | None, limit: Limit | None = None
+    ) -> str:
+        record = new or old
+        assert record is not None
+        due_s = None if new is None else new.due_s
+        index = f"gw:{record.tenant}:{self.kind}s"
+        reply = await self._await(
+            self._put_script(
+                keys=[
+                    self._key(record.tenant, record.id), index, f"{index}:open", self._due,
+                    f"gw:states:{self.kind}", CHANGES,
+                ],
+                args=[
+                    text, "" if new is None else new.model_dump_json(),
+                    _ms(record.created_s), record.id, record.member,
+                    "" if due_s is None else _ms(due_s),
+                    "" if old is None else old.status, "" if new is None else new.status,
+                    "" if limit is None else limit.of, "" if limit is None else limit.most,
+                ],
+            )
+        )  # fmt: skip
+        return str(reply)
+
+    @staticmethod
+    async def _await(reply: Awaitable[Any] | Any) -> Any:
+        """redis-py types the replies of both its clients at once; ours is the awaitable one."""
+        return await cast(Awaitable[Any], reply)
+
+
+def _claim(member: str, until_ms: int) -> Claim:
+    _, tenant, record_id = member.split("/")
+    return Claim(tenant, record_id, member, until_ms)
+
+
+@cache
+def _source() -> str:
+    return (files(__package__) / "records.lua").read_text(encoding="utf-8")
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _make_token(score: float, record_id: str) -> str:
+    return base64.urlsafe_b64encode(f"{score:.0f}|{record_id}".encode()).decode().rstrip("=")
+
+
+def _parse_token(token: str) -> tuple[str, str]:
+    if not token:
+        return "", ""
+    try:
+        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+    except ValueError:
+        text = ""
+    if not re.fullmatch(r"\d{1,18}\|[A-Za-z0-9_.-]{1,128}", text):
+        raise InputError(
+            "token is not one that a list gave",
+            reason="INVALID_TOKEN",
+            remedy="Give next_token of the page before.",
+        )
+    score, _, record_id = text.partition("|")
+    return score, record_id
