@@ -21,6 +21,7 @@ Preset = Literal["demo", "standard", "best"]
 SELF_STATEMENT = (
     "The person shown agreed that an avatar of them is made and used to say what they did not say."
 )
+PRESETS = "demo: about a minute. standard: minutes, the quality to judge. best: longer still."
 _HINT = "Watch it with avatar wait {0}; end it with avatar cancel {0}."
 
 Wait = Annotated[
@@ -31,8 +32,8 @@ Limit = Annotated[int, typer.Option(min=1, help="The newest so many.")]
 
 def add_commands(app: typer.Typer) -> None:
     """Add them to the command line."""
-    for command in (create, dub, wait):
-        app.command(epilog=EXIT_CODES, rich_help_panel="Make")(command)
+    for name, make in (("create", create), ("dub", dub), ("wait", wait), ("demo", demo)):
+        app.command(name, epilog=EXIT_CODES, rich_help_panel="Make")(make)
     for name, look in (("list", list_avatars), ("show", show), ("dubs", dubs), ("delete", delete)):
         app.command(name, epilog=EXIT_CODES, rich_help_panel="Look and tidy up")(look)
 
@@ -56,7 +57,7 @@ def create(
     subject: Annotated[str, typer.Option(help="Name of the person; by default the avatar's.")] = "",
     preset: Annotated[
         Preset,
-        typer.Option(help="demo: about a minute. standard: the quality to judge. best: longer."),
+        typer.Option(help=PRESETS),
     ] = "standard",
     size: Annotated[int, typer.Option(help="Side of the face crop, px; a multiple of 16.")] = 512,
     wait: Wait = False,
@@ -182,6 +183,29 @@ def wait(
             return Outcome(done, _described(path, done))
 
     run("wait", work, as_json=as_json)
+
+
+def demo(
+    video: Annotated[
+        Path | None, typer.Option(help="A portrait video; without it, the sample's.")
+    ] = None,
+    audio: Annotated[Path | None, typer.Option(help="Speech; without it, the sample's.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder for everything made.")] = Path("out/demo"),
+    preset: Annotated[Preset, typer.Option(help=PRESETS)] = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Walk the whole path on the samples or your own files, through services started for it.
+
+    It leaves a dubbed video, a report with figures on frames that training never saw, and no
+    process. Example: [bold]avatar demo --video me.mp4 --audio speech.wav --out out/me[/]
+    """
+
+    def work(screen: Screen) -> Outcome:
+        from services.cli.demo import run_demo
+
+        return run_demo(video, audio, out, preset, screen)
+
+    run("demo", work, as_json=as_json)
 
 
 def show(

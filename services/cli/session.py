@@ -11,17 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.common.errors import (
-    Conflict,
-    DeadlineExceeded,
-    FailedPrecondition,
-    NotFound,
-    PermissionDenied,
-    ResourceExhausted,
-    ServiceError,
-    Unauthenticated,
-    Unavailable,
-)
+from services.common.errors import ServiceError
 from synctalk.errors import Cancelled, SyncTalkError
 
 if TYPE_CHECKING:
@@ -49,17 +39,6 @@ EXIT_CODES = (
     "be used, or there is no such thing; 4 something is missing on this machine; 5 the job failed "
     "or was cancelled; 6 the service cannot be reached; 7 refused: key, role, quota or consent; "
     "130 interrupted."
-)
-
-_CODES: tuple[tuple[type[SyncTalkError], ExitCode], ...] = (
-    (NotFound, ExitCode.BAD_INPUT),
-    (Conflict, ExitCode.BAD_INPUT),
-    (FailedPrecondition, ExitCode.BAD_INPUT),
-    (Unavailable, ExitCode.AWAY),
-    (DeadlineExceeded, ExitCode.AWAY),
-    (Unauthenticated, ExitCode.REFUSED),
-    (PermissionDenied, ExitCode.REFUSED),
-    (ResourceExhausted, ExitCode.REFUSED),
 )
 
 AsJson = Annotated[
@@ -120,14 +99,6 @@ def run(command: str, work: Callable[[Screen], Outcome], *, as_json: bool = Fals
         _succeed(command, outcome, as_json)
 
 
-def exit_code_of(error: SyncTalkError) -> int:
-    """What the process returns for it."""
-    for kind, code in _CODES:
-        if isinstance(error, kind):
-            return code
-    return error.exit_code
-
-
 def _succeed(command: str, outcome: Outcome, as_json: bool) -> None:
     if as_json:
         ok = outcome.exit_code == ExitCode.OK
@@ -141,12 +112,11 @@ def _succeed(command: str, outcome: Outcome, as_json: bool) -> None:
 
 
 def _fail(command: str, error: SyncTalkError, as_json: bool, screen: Screen) -> None:
-    code = exit_code_of(error)
     screen.complain(error.message, error.remedy, mild=isinstance(error, Cancelled))
     if as_json:
         what = {"reason": error.reason, "message": error.message, "remedy": error.remedy}
-        _print_json({"command": command, "ok": False, "error": what, "exit_code": code})
-    raise typer.Exit(code)
+        _print_json({"command": command, "ok": False, "error": what, "exit_code": error.exit_code})
+    raise typer.Exit(error.exit_code)
 
 
 def _print_json(value: Json) -> None:

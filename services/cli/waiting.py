@@ -48,13 +48,12 @@ def wait_for(api: Api, path: str, screen: Screen) -> Resource:
 
 def failure(resource: Resource) -> JobFailed:
     """Why it did not end well."""
-    error = resource.get("error") or {}
-    state = resource["state"]
+    error = resource.get("error")
+    was = "was " if resource["state"] == "cancelled" else ""
     return JobFailed(
-        f"{resource['id']} {'was ' if state == 'cancelled' else ''}{state}"
-        + (f": {error['message']}" if error.get("message") else "."),
-        reason=str(error.get("code") or state.upper()),
-        remedy=str(error.get("remedy") or ""),
+        f"{resource['id']} {was}{resource['state']}{': ' + error['message'] if error else '.'}",
+        reason=error["code"] if error else "CANCELLED",
+        remedy=error["remedy"] if error else f"Queue it again: avatar requeue {resource['id']}",
     )
 
 

@@ -35,37 +35,55 @@ class ConfigurationError(ServiceError):
 class Unauthenticated(ServiceError):
     """No valid credentials came with the request."""
 
+    exit_code = 7
+
 
 class PermissionDenied(ServiceError):
     """The credentials are valid and do not suffice."""
+
+    exit_code = 7
 
 
 class NotFound(ServiceError):
     """No such resource, or none that the caller may know of."""
 
+    exit_code = 3
+
 
 class AlreadyExists(ServiceError):
     """The name is taken."""
+
+    exit_code = 3
 
 
 class Conflict(ServiceError):
     """Somebody else changed the resource first."""
 
+    exit_code = 3
+
 
 class FailedPrecondition(ServiceError):
     """The resource is not in the state that the request needs."""
+
+    exit_code = 3
 
 
 class ResourceExhausted(ServiceError):
     """A quota, rate or size limit is used up."""
 
+    exit_code = 7
+
 
 class DeadlineExceeded(ServiceError):
     """The work took longer than its caller gave it."""
 
+    exit_code = 6
+
 
 class Unavailable(ServiceError):
     """A server cannot be reached or is overloaded; the same request may succeed later."""
+
+    exit_code = 6
 
 
 class CorruptData(ServiceError):

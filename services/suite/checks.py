@@ -138,7 +138,7 @@ def _settings(folder: Path) -> Finding:
     read = suite_settings.read(folder)
     if read is None:
         return Finding("settings", True, f"{path} will be made at the first start")
-    _ = (read.api_port, read.redis, read.s3, read.workers, read.renderers, read.bootstrap_key)
+    read.check()
     if path.stat().st_mode & 0o077:
         write_private(path, path.read_text())
         return Finding("settings", True, f"{path}: others could read it, which is put right now")

@@ -41,6 +41,7 @@ def prepare(folder: Path, changes: Mapping[str, str]) -> SuiteSettings:
     local_folder.stop(folder)  # what a killed supervisor has left
     settings = suite_settings.read(folder) or suite_settings.make(folder)
     settings = settings.with_changes(changes)
+    settings.check()
     if not port_is_free(settings.api_port):
         raise FailedPrecondition(
             f"Port {settings.api_port}, where the API is to listen, is taken.",

@@ -94,6 +94,10 @@ class SuiteSettings:
             self._get("AVATAR_STORAGE__SECRET_KEY"),
         )
 
+    def check(self) -> None:
+        """Read every line that the suite itself needs. Raises :class:`ConfigurationError`."""
+        _ = (self.api_port, self.redis, self.s3, self.workers, self.renderers, self.bootstrap_key)
+
     def with_changes(self, changes: Mapping[str, str]) -> SuiteSettings:
         """The same with some lines changed; not saved."""
         return replace(self, variables={**self.variables, **changes})
