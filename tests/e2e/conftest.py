@@ -1,0 +1,42 @@
+"""One suite for all end-to-end tests: starting it is what costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import Suite, cut_sound, running_suite
+from tiny import cut_video
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+SETTINGS = {
+    "SUITE_RENDERERS": "2",
+    "SUITE_WORKERS": "1",
+    # kills come faster here than in life
+    "AVATAR_JOBS__MAX_ATTEMPTS": "30",
+    "AVATAR_JOBS__BACKOFF_BASE_S": "0.5",
+    "AVATAR_JOBS__LEASE_S": "6",
+    "AVATAR_JOBS__SWEEP_DELAY_S": "2",
+}
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """All services, as `avatar up` starts them."""
+    with running_suite(tmp_path_factory.mktemp("suite"), SETTINGS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve seconds of the invented person."""
+    out = tmp_path_factory.mktemp("video") / "portrait.mp4"
+    cut_video(SAMPLES / "portrait.mp4", out, 12)
+    return out
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five seconds of another voice."""
+    return cut_sound(SAMPLES / "speech.wav", tmp_path_factory.mktemp("speech") / "hello.wav", 5)

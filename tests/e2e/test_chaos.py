@@ -1,0 +1,191 @@
+"""SIGKILL of everything while work runs: every job succeeds, once, and nothing is left over.
+
+Two rounds with the other tests; ``make chaos`` runs twenty. The seed of a round is its number.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from harness import Suite, Tenant, until
+from redis import Redis
+from redis.exceptions import RedisError
+
+from services.suite.storage import store
+
+ROUNDS = int(os.environ.get("SYNCTALK_CHAOS_ROUNDS", "2"))
+REPEATED_S = 60.0
+QUEUES = ("preprocess", "train", "dub")
+# who is killed, and the kind of job that must be running at that moment
+VICTIMS = {
+    "preprocess-work-1": "preprocess",
+    "trainer-work-1": "train",
+    "renderer-1": "dub",
+    "renderer-2": "dub",
+    "dubbing-work-1": "dub",
+    "expression": "dub",
+    "redis": "train",
+    "objects": "train",
+    "gateway": "preprocess",
+    "preprocess": "preprocess",
+    "trainer": "train",
+}
+ATTEMPT = re.compile(r".*/attempts/\d+")
+
+
+@dataclass
+class Seen:
+    """One job as it went: attempt → moments and the share that was done then."""
+
+    progress: dict[int, list[tuple[float, float]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def repeated_s(self) -> float:
+        """Longest time that a later attempt took to get where one before it had been."""
+        worst, reached = 0.0, 0.0
+        for attempt in sorted(self.progress):
+            moments = self.progress[attempt]
+            began = moments[0][0]
+            caught_up = next((t for t, done in moments if done >= reached), moments[-1][0])
+            if reached:
+                worst = max(worst, caught_up - began)
+            reached = max(reached, max(done for _, done in moments))
+        return worst
+
+
+class Jobs:
+    """All jobs of the suite, read straight from Redis, as it was and is."""
+
+    def __init__(self, suite: Suite) -> None:
+        url = suite.settings.variables["AVATAR_REDIS_URL"]
+        self.redis = Redis.from_url(url, decode_responses=True, socket_timeout=5)
+        self.seen: dict[str, Seen] = defaultdict(Seen)
+
+    def records(self) -> dict[str, dict[str, str]]:
+        found = {}
+        for queue in QUEUES:
+            for key in self.redis.scan_iter(f"jobs:{{{queue}}}:job:*"):
+                if key.count(":") == 3:
+                    found[f"{queue}/{key.rpartition(':')[2]}"] = self.redis.hgetall(key)
+        return found
+
+    def running(self, queue: str) -> bool:
+        """Whether a job of the queue is in the middle of its work."""
+        try:
+            return any(
+                name.startswith(queue) and job["state"] == "running" and job.get("stage")
+                for name, job in self.records().items()
+            )
+        except RedisError:
+            return False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Note how far each job is, five times a second."""
+        done = threading.Event()
+
+        def look() -> None:
+            while not done.wait(0.2):
+                try:
+                    records = self.records()
+                except RedisError:
+                    continue
+                for name, job in records.items():
+                    if job["state"] == "running":
+                        moment = (time.monotonic(), float(job.get("fraction") or 0))
+                        self.seen[name].progress[int(job["attempt"])].append(moment)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def successes(self) -> dict[str, int]:
+        """How often each job's change to "succeeded" was announced."""
+        counts: dict[str, int] = defaultdict(int)
+        for queue in QUEUES:
+            for _, event in self.redis.xrange(f"jobs:{{{queue}}}:events"):
+                counts[f"{queue}/{event['id']}"] += event["state"] == "succeeded"
+        return counts
+
+
+@pytest.fixture(scope="module")
+def tenant(suite: Suite) -> Tenant:
+    return suite.tenant("chaos")
+
+
+@pytest.fixture(scope="module")
+def avatar(tenant: Tenant, video: Path) -> str:
+    made = tenant.wait(f"avatars/{tenant.create_avatar(video)['id']}")
+    assert made["state"] == "ready", made["error"]
+    return str(made["id"])
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS))
+def test_whatever_is_killed_every_job_succeeds_once_and_leaves_nothing(
+    seed: int, suite: Suite, tenant: Tenant, avatar: str, video: Path, speech: Path
+) -> None:
+    chance, jobs = random.Random(seed), Jobs(suite)
+    audio = tenant.upload_audio(speech)
+    with jobs.watched():
+        made = tenant.create_avatar(video, f"round {seed}")
+        dubs: list[str] = []
+        for victim in chance.sample(sorted(VICTIMS), len(VICTIMS)):
+            kind = VICTIMS[victim]
+            if kind == "dub":
+                dubs.append(str(tenant.create_dub(avatar, audio)["id"]))
+            ended = _strike(chance, suite, jobs, tenant, victim, f"avatars/{made['id']}")
+            if ended:
+                made = tenant.create_avatar(video, f"round {seed} again")
+        ends = [tenant.wait(f"dubs/{dub}") for dub in dubs]
+        ends.append(tenant.wait(f"avatars/{made['id']}"))
+    assert [end["error"] for end in ends] == [None] * len(ends)
+    records = jobs.records()
+    assert {job["state"] for job in records.values()} == {"succeeded"}
+    twice = {name: n for name, n in jobs.successes().items() if n > 1}
+    assert not twice
+    slow = {name: seen.repeated_s() for name, seen in jobs.seen.items()}
+    assert max(slow.values()) <= REPEATED_S, slow
+    until(lambda: not _leavings(suite, jobs), f"swept: {_leavings(suite, jobs)[:3]}", 90)
+
+
+def _strike(
+    chance: random.Random, suite: Suite, jobs: Jobs, tenant: Tenant, victim: str, avatar: str
+) -> bool:
+    """Kill ``victim`` amid its work; whether the avatar in the making was done before that."""
+    kind = VICTIMS[victim]
+    ended = False
+
+    def amid() -> bool:
+        nonlocal ended
+        ended = kind != "dub" and tenant.api.get(avatar)["state"] == "ready"
+        return ended or jobs.running(kind)
+
+    until(amid, f"a {kind} job runs")
+    if not ended:
+        time.sleep(chance.uniform(0, 2))  # any moment of it
+        suite.kill(victim)
+    return ended
+
+
+def _leavings(suite: Suite, jobs: Jobs) -> list[str]:
+    """Keys of attempts that no record names, and everything temporary."""
+    named = " ".join(" ".join(job.values()) for job in jobs.records().values())
+    keys = [found.key for found in store(suite.settings).list("")]
+    attempts = [(key, ATTEMPT.match(key)) for key in keys]
+    unnamed = [key for key, match in attempts if match and match.group() not in named]
+    return unnamed + [key for key in keys if key.startswith("tmp/")]
