@@ -23,19 +23,21 @@ class Bar:
         name: what, e.g. ``"training"``.
         fraction: 0 to 1; None: not known.
         left_s: seconds left; None: not known.
-        note: a few words more.
+        note: a few words more, whose change is news.
+        count: figures that always change.
     """
 
     name: str
     fraction: float | None
     left_s: float | None = None
     note: str = ""
+    count: str = ""
 
     def words(self) -> str:
         """On one line."""
         percent = "" if self.fraction is None else f"{100 * self.fraction:.0f} %"
         left = "" if self.left_s is None else f"ETA {clock(self.left_s)}"
-        return "  ".join(filter(None, (self.name, percent, left, self.note)))
+        return "  ".join(filter(None, (self.name, percent, self.count, left, self.note)))
 
 
 class Screen:
@@ -48,6 +50,7 @@ class Screen:
             TextColumn("{task.description}", table_column=Column(min_width=14, no_wrap=True)),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[percent]}", justify="right"),
+            TextColumn("{task.fields[count]}", style="dim", justify="right"),
             TextColumn("{task.fields[left]}", justify="right"),
             TextColumn("{task.fields[note]}", style="dim", table_column=Column(ratio=1)),
             console=self._console,
@@ -78,7 +81,7 @@ class Screen:
         if bar.name not in self._tasks:
             self._complete_all()
             self._tasks[bar.name] = self._progress.add_task(
-                escape(bar.name), total=None, percent="", left="", note=""
+                escape(bar.name), total=None, percent="", count="", left="", note=""
             )
         self._progress.start()
         known = bar.fraction is not None
@@ -89,6 +92,7 @@ class Screen:
             percent=f"{100 * (bar.fraction or 0):.0f} %" if known else "",
             left="" if bar.left_s is None else f"ETA {clock(bar.left_s)}",
             note=escape(bar.note),
+            count=bar.count,
         )
 
     def show_table(self, table: Table) -> None:

@@ -69,8 +69,8 @@ def bytes_shown(screen: Screen, name: str) -> OnBytes:
     """Shows bytes on a bar."""
 
     def show(done: int, total: int) -> None:
-        size = f"{words.size(done)} of {words.size(total)}" if total > 0 else words.size(done)
-        screen.show(Bar(name, done / total if total > 0 else None, note=size))
+        fraction = done / total if total > 0 else None
+        screen.show(Bar(name, fraction, count=words.size(done)))
 
     return show
 

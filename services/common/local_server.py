@@ -34,6 +34,7 @@ class Server:
         ready: whether it answers.
         environment: what it has beside ours.
         lock_fd: inherited, so that the process is found as long as it lives; see ``local``.
+        port: where it listens, where that is known before.
         answer: file for what it says on stdout, begun anew with each start; absent: the log.
         process: while it runs, and after.
     """
@@ -44,6 +45,7 @@ class Server:
     ready: Callable[[], bool]
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     lock_fd: int = -1
+    port: int | None = None
     answer: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
@@ -168,7 +170,7 @@ def redis_server(folder: Path, log: Path, access: RedisAccess, lock_fd: int) -> 
         return False
 
     command = [str(redis_program()), str(data / "redis.conf")]
-    return Server("redis", command, log, ready, lock_fd=lock_fd)
+    return Server("redis", command, log, ready, lock_fd=lock_fd, port=access.port)
 
 
 def s3_server(folder: Path, log: Path, access: S3Access, lock_fd: int) -> Server:
@@ -195,7 +197,7 @@ def s3_server(folder: Path, log: Path, access: S3Access, lock_fd: int) -> Server
             connection.close()
 
     environment = {"RCLONE_AUTH_KEY": f'"{access.access_key},{access.secret_key}"'}
-    return Server("objects", command, log, ready, environment, lock_fd)
+    return Server("objects", command, log, ready, environment, lock_fd, access.port)
 
 
 def redis_program() -> Path:

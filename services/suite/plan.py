@@ -108,6 +108,7 @@ def _server(spec: _Spec, folder: Path, common: Mapping[str, str], lock_fd: int) 
         lambda: bool(answer_of(server)),
         {**common, **port},
         lock_fd,
+        spec.port,
         answer,
     )
     return server

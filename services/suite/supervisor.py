@@ -74,7 +74,7 @@ class Keeper:
             self.server.name,
             self.phase,
             process.pid if process is not None and self.phase is not Phase.WAITING else None,
-            said.get("port"),
+            said.get("port", self.server.port),
             said.get("metrics_port"),
             self.deaths,
             self.last_exit,
