@@ -34,7 +34,6 @@ from synctalk.errors import SyncTalkError
 
 log = logs.logger(__name__)
 
-_BODY_BYTES = 2 << 20  # the longest text for captions, in any script
 _READY_S = 3.0
 _ABOUT = """
 A portrait video in, a talking avatar out.
@@ -78,7 +77,6 @@ def make_app(settings: GatewaySettings) -> FastAPI:
         openapi_tags=_TAGS,
         redoc_url=None,
         lifespan=lifespan,
-        max_body_size=_BODY_BYTES,
     )
     app.add_middleware(RequestScope)
     errors.install(app)

@@ -200,7 +200,7 @@ def avatar_view(gateway: Gateway, record: AvatarRecord, job: Job | None) -> Avat
     preview = record.preview
     if job is not None and (picture := shown_picture(job.progress.preview)):
         preview = picture.key
-    fraction, eta_s = _progress(record, job if started else None)
+    fraction, eta_s = overall_progress(record, job if started else None)
     picture_key = record.quality_picture
     return Avatar(
         id=record.id,
@@ -225,7 +225,7 @@ def avatar_view(gateway: Gateway, record: AvatarRecord, job: Job | None) -> Avat
     )
 
 
-def _progress(record: AvatarRecord, job: Job | None) -> tuple[float, float | None]:
+def overall_progress(record: AvatarRecord, job: Job | None) -> tuple[float, float | None]:
     """Of both jobs together. How long training takes is reckoned from preprocessing so far."""
     if record.phase == "ready":
         return 1.0, 0.0

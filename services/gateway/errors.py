@@ -11,7 +11,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
 
 from services.common import errors as ours
@@ -33,14 +35,14 @@ _STATUS: tuple[tuple[type[method.SyncTalkError], int], ...] = (
     (ours.Unavailable, 503),
     (method.InputError, 422),
 )
-_HTTP_CODES = {404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}
+_HTTP_CODES = {404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED"}
 _HTTP_REMEDIES = {
     404: "See /docs for what there is.",
     405: "See /docs for the methods of this path.",
-    413: "Send large files by POST /v1/uploads.",
 }
 _INTERNAL = "Report this with the request id."
 _AWAY_S = 2
+_AWAY = (RedisConnectionError, RedisTimeoutError)
 
 
 class ParamError(method.InputError):
@@ -109,7 +111,7 @@ def respond(error: method.SyncTalkError) -> JSONResponse:
 
 def respond_unexpected(error: Exception) -> JSONResponse:
     """The answer for an error that is not one of ours."""
-    if isinstance(error, RedisError):
+    if isinstance(error, _AWAY):
         log.warning("redis is away", error=repr(error))
         return error_response(
             503, "DATABASE_UNAVAILABLE", "the database cannot be reached", "Try again.",

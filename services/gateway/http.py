@@ -6,13 +6,17 @@ import time
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import logs
-from services.gateway.errors import respond_unexpected
+from services.gateway.errors import error_response, respond_unexpected
 from services.gateway.metrics import IN_FLIGHT, SECONDS
 
 log = logs.logger(__name__)
+
+
+_BODY_BYTES = 2 << 20  # the longest text for captions, in any script
 
 
 class RequestScope:
@@ -30,13 +34,31 @@ class RequestScope:
         with logs.request_scope(given) as request_id, IN_FLIGHT.track_inprogress():
             answer = _Answer(scope, send, request_id)
             try:
-                await self._app(scope, receive, answer.send)
+                if (refusal := _refusal(scope)) is not None:
+                    await refusal(scope, receive, answer.send)
+                else:
+                    await self._app(scope, receive, answer.send)
             except Exception as error:
                 if answer.status:  # under way: all that is left is to break the connection
                     log.error("answer broken off", exc_info=error)
                     raise
                 await respond_unexpected(error)(scope, receive, answer.send)
             answer.log()
+
+
+def _refusal(scope: Scope) -> Response | None:
+    """The answer to a request whose body is too long, or may become so."""
+    headers = Headers(scope=scope)
+    if "transfer-encoding" in headers:
+        return error_response(
+            411, "LENGTH_REQUIRED", "the body has no length", "Send Content-Length."
+        )
+    if int(headers.get("content-length", "0")) > _BODY_BYTES:  # the server has checked that
+        return error_response(
+            413, "BODY_TOO_LARGE", f"the body is longer than {_BODY_BYTES} bytes",
+            "Send large files by POST /v1/uploads.", headers={"Connection": "close"},
+        )  # fmt: skip
+    return None
 
 
 class _Answer:

@@ -81,12 +81,12 @@ class Once:
 
     async def _claim(self) -> _Claim:
         mine = _Claim(digest=self._digest, nonce=secrets.token_hex(16))
-        prior = await self._redis.set(
-            self._key, mine.model_dump_json(), nx=True, get=True, ex=_KEEP_S
-        )
-        if prior is None:
+        if await self._redis.set(self._key, mine.model_dump_json(), nx=True, ex=_KEEP_S):
             return mine
-        claim = _Claim.model_validate_json(cast(str, prior))
+        prior = await cast(Any, self._redis.get(self._key))
+        if prior is None:  # just withdrawn, or too old
+            return await self._claim()
+        claim = _Claim.model_validate_json(prior)
         if claim.digest != self._digest:
             raise Conflict(
                 "this Idempotency-Key came before with another request",

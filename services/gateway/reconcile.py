@@ -30,7 +30,6 @@ from services.gateway.records import Claim, Record, Table
 log = logs.logger(__name__)
 R = TypeVar("R", bound=Record)
 
-_LEASE_S = 60.0
 _IDLE_S = 1.0
 _AWAY_S = 2.0
 _FAILED_S = 10.0
@@ -70,6 +69,7 @@ class Loop(Generic[R]):
         self, gateway: Gateway, table: Table[R], look: Callable[[R], Awaitable[float]]
     ) -> None:
         self._changes = gateway.changes
+        self._lease_s = gateway.settings.gateway_poll_s
         self._table = table
         self._look = look
         self._under_way: set[asyncio.Task[None]] = set()
@@ -109,7 +109,7 @@ class Loop(Generic[R]):
 
     async def _claims(self) -> list[Claim]:
         free = _AT_ONCE - len(self._under_way)
-        return await self._table.claim(free, _LEASE_S) if free else []
+        return await self._table.claim(free, self._lease_s) if free else []
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
@@ -123,7 +123,9 @@ class Loop(Generic[R]):
                 if record is None:
                     await self._table.drop(claim)
                     return
-                again_s = await self._look(record)
+                async with self._kept(claim) as kept:
+                    again_s = await self._look(record)
+                claim = kept[-1]
             except (Unavailable, RedisError) as error:
                 log.warning("put off", record=claim.member, error=str(error))
                 again_s = _AWAY_S
@@ -132,3 +134,21 @@ class Loop(Generic[R]):
                 log.error("look failed", record=claim.member, exc_info=error)
             with contextlib.suppress(RedisError):  # its claim ends by itself
                 await self._table.postpone(claim, again_s)
+
+    @asynccontextmanager
+    async def _kept(self, claim: Claim) -> AsyncIterator[list[Claim]]:
+        """Renew a claim while a long look lasts; the last of the list is the one that stands."""
+        claims = [claim]
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(self._lease_s / 3)
+                with contextlib.suppress(RedisError):
+                    claims.append(await self._table.postpone(claims[-1], self._lease_s))
+
+        renewing = asyncio.create_task(renew())
+        try:
+            yield claims
+        finally:
+            renewing.cancel()
+            await asyncio.wait([renewing])

@@ -16,7 +16,7 @@ import base64
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
@@ -162,7 +162,7 @@ class Table(Generic[R]):
             InputError: the token is not one of ours.
         """
         # By (score, id), a total order: pages neither skip nor repeat when others come or go.
-        score, last = _parse_token(token)
+        score, last = parse_token(token)
         key = f"gw:{tenant}:{self.kind}s"
         ties = await self._await(self._redis.zcount(key, score, score)) if token else 0
         rows: list[tuple[str, float]] = await self._await(
@@ -176,7 +176,7 @@ class Table(Generic[R]):
         shown = rows[:limit]
         found = await self.many(tenant, (name for name, _ in shown))
         more = len(rows) > limit
-        return found, _make_token(shown[-1][1], shown[-1][0]) if more else ""
+        return found, make_token(shown[-1][1], shown[-1][0]) if more else ""
 
     async def many(self, tenant: str, ids: Iterable[str]) -> list[R]:
         """Those of the records that are there."""
@@ -202,10 +202,12 @@ class Table(Generic[R]):
         members = await self._await(self._claim_script(keys=[self._due], args=args))
         return [_claim(member, until_ms) for member in members]
 
-    async def postpone(self, claim: Claim, seconds: float) -> None:
+    async def postpone(self, claim: Claim, seconds: float) -> Claim:
         """Look again after ``seconds``, unless something came up meanwhile."""
-        args = (claim.member, claim.until_ms, _ms(time.time() + seconds))
+        until_ms = _ms(time.time() + seconds)
+        args = (claim.member, claim.until_ms, until_ms)
         await self._await(self._postpone_script(keys=[self._due], args=args))
+        return replace(claim, until_ms=until_ms)
 
     async def drop(self, claim: Claim) -> None:
         """Take a member off the schedule whose record is gone."""
@@ -281,11 +283,13 @@ def _ms(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def _make_token(score: float, record_id: str) -> str:
+def make_token(score: float, record_id: str) -> str:
+    """The place in a list behind this record, not to be read by others."""
     return base64.urlsafe_b64encode(f"{score:.0f}|{record_id}".encode()).decode().rstrip("=")
 
 
-def _parse_token(token: str) -> tuple[str, str]:
+def parse_token(token: str) -> tuple[str, str]:
+    """Score and id from :func:`make_token`. Raises :class:`InputError`."""
     if not token:
         return "", ""
     try:

@@ -20,7 +20,10 @@ class GatewaySettings(ServiceSettings):
         10, ge=0, description="what running requests get after SIGTERM before they are cut off"
     )
     gateway_poll_s: float = Field(
-        10, gt=0, description="unfinished work is looked at so often even if nothing is heard of it"
+        10,
+        gt=0,
+        description="unfinished work is looked at so often even if nothing is heard of it, and "
+        "what a killed gateway had in hand after so long",
     )
     bootstrap_key: SecretStr | None = Field(
         None, min_length=20, description="the operator's key, which makes tenants' first keys"

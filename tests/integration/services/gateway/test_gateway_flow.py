@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import httpx
-from gateway_suite import House, Tenant
+from gateway_suite import WEB, House, Tenant
 
 
 def test_an_upload_takes_exactly_the_announced_bytes(tenant: Tenant) -> None:
@@ -14,11 +13,11 @@ def test_an_upload_takes_exactly_the_announced_bytes(tenant: Tenant) -> None:
     path = f"/v1/uploads/{ticket['id']}"
     assert ticket["state"] == "awaiting"
     longer = {**ticket["headers"], "content-length": "4"}
-    assert httpx.put(ticket["url"], headers=longer, content=b"abcd").status_code >= 400
+    assert WEB.put(ticket["url"], headers=longer, content=b"abcd").status_code >= 400
     other = {**ticket["headers"], "content-type": "text/html"}
-    assert httpx.put(ticket["url"], headers=other, content=b"abc").status_code >= 400
+    assert WEB.put(ticket["url"], headers=other, content=b"abc").status_code >= 400
     assert tenant.get(path)["state"] == "awaiting"
-    httpx.put(ticket["url"], headers=ticket["headers"], content=b"abc").raise_for_status()
+    WEB.put(ticket["url"], headers=ticket["headers"], content=b"abc").raise_for_status()
     assert tenant.get(path)["state"] == "ready"
 
 
@@ -35,8 +34,8 @@ def test_a_video_becomes_an_avatar_and_its_progress_is_seen(tenant: Tenant) -> N
     assert ready["metrics"] == {"psnr_db": 40.0}
     assert ready["quality"]["verdicts"][0]["name"] == "face_size"
     assert [job["type"] for job in ready["jobs"]] == ["preprocess", "train"]
-    assert httpx.get(ready["preview_url"]).content == b"jpg"
-    assert httpx.get(ready["quality_picture_url"]).content == b"png"
+    assert WEB.get(ready["preview_url"]).content == b"jpg"
+    assert WEB.get(ready["quality_picture_url"]).content == b"png"
     fractions = [each["fraction"] for each in seen]
     assert fractions == sorted(fractions)
     assert tenant.get(f"/v1/uploads/{ready['video']}")["sha256"]
@@ -78,15 +77,15 @@ def test_a_dub_ends_with_a_signed_url(tenant: Tenant) -> None:
     body = {"avatar": avatar["id"], "audio": tenant.upload("audio"), "text": "hello"}
     dub = tenant.post("/v1/dubs", body)
     done = tenant.until(f"/v1/dubs/{dub['id']}", lambda it: it["state"] == "succeeded")
-    answer = httpx.get(done["video_url"])
+    answer = WEB.get(done["video_url"])
     assert answer.content == b"a video"
     assert ".mp4" in answer.headers["content-disposition"]
     assert done["duration_s"] == 1.0
-    assert httpx.get(done["captions_vtt_url"]).content == b"WEBVTT"
+    assert WEB.get(done["captions_vtt_url"]).content == b"WEBVTT"
     assert done["captions_srt_url"] is None
     job = tenant.get(f"/v1/jobs/{done['job']}")
     assert (job["state"], job["resource"]) == ("succeeded", f"dubs/{dub['id']}")
-    assert httpx.get(done["video_url"].partition("&X-Amz-Signature")[0]).status_code in (400, 403)
+    assert WEB.get(done["video_url"].partition("&X-Amz-Signature")[0]).status_code in (400, 403)
 
 
 def test_a_cancelled_job_cancels_its_dub_and_can_be_queued_again(
