@@ -30,8 +30,8 @@ from synctalk.gaussians.scene import activate
 from synctalk.gaussians.window import HeadWindow
 from synctalk.media import Yuv420
 from synctalk.render import rasterize
-from synctalk.render.compositing import composite_rgb, composite_yuv
-from synctalk.render.portrait import blend_portrait, blend_portrait_yuv
+from synctalk.render.compositing import Cutout, composite_cutout, composite_rgb, composite_yuv
+from synctalk.render.portrait import blend_portrait, blend_portrait_cutout, blend_portrait_yuv
 
 CHUNK = 4
 """Frames that one thread deforms together and renders one by one."""
@@ -144,6 +144,19 @@ class Avatar:
 
         return self._frames(driving, plates, lay)
 
+    def render_cutouts(self, driving: Driving, plates: Iterable[Cutout]) -> Iterator[Cutout]:
+        """As :meth:`render_yuv`, for plates before no background, and what becomes of their mattes.
+
+        Raises:
+            ValueError: fewer plates than frames.
+        """
+
+        def lay(rgb: Tensor, alpha: Tensor, plate: Cutout, corner: Corner) -> Cutout:
+            composite_cutout(rgb, alpha, plate, corner)
+            return plate
+
+        return self._frames(driving, plates, lay)
+
     @torch.no_grad()
     def deform(self, driving: Driving) -> Tensor:
         """Packed splats [T,N,14] of ``driving``."""
@@ -163,12 +176,22 @@ class Avatar:
 
     def blend_into(self, frame: Yuv420, crop: Yuv420, mesh: NDArray[np.float32]) -> None:
         """Blend the face of ``crop`` [S,S] into a source frame [H,W], at its own resolution."""
+        blend_portrait_yuv(self._window_of(frame), crop, mesh)
+
+    def blend_cutout(self, frame: Cutout, crop: Cutout, mesh: NDArray[np.float32]) -> None:
+        """As :meth:`blend_into`, for frames before no background, and their mattes."""
+        part = self.manifest.crop
+        matte = frame.matte[part.y : part.y + part.side, part.x : part.x + part.side]
+        blend_portrait_cutout(Cutout(self._window_of(frame.picture), matte), crop, mesh)
+
+    def _window_of(self, frame: Yuv420) -> Yuv420:
+        """The rendered square of a source frame (views)."""
         window = self.manifest.crop
         area = [
             plane[part.y : part.y + part.side, part.x : part.x + part.side]
             for plane, part in zip(frame, (window, window.halved(), window.halved()), strict=True)
         ]
-        blend_portrait_yuv(Yuv420(*area), crop, mesh)
+        return Yuv420(*area)
 
     def _frames(
         self,

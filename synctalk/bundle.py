@@ -7,6 +7,13 @@ An immutable folder, the only thing the renderer needs::
     source.mp4           the footage that dubbing blends into, at its own resolution
     plates.mp4           its crop without the head
 
+and, so that another background can stand behind the person (avatars made before there was a choice
+lack these three)::
+
+    matte.mp4            soft alpha of the person in the footage (8-bit grey, lossless)
+    plate_matte.mp4      the same of the plates, where the head is taken out
+    background.png       the footage's empty scene, which mattes' soft edges still show
+
 The only code that reads or writes these files. Never pickle.
 """
 
@@ -16,16 +23,20 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from synctalk.dataset import FRAMES, PLATES, Crop, SubjectDataset, replace_folder, sha256_file
 from synctalk.errors import BundleError
+from synctalk.media import VideoPreset, VideoWriter
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -33,6 +44,37 @@ WEIGHTS = "avatar.safetensors"
 SOURCE = "source.mp4"
 BUNDLE_PLATES = "plates.mp4"
 PARTS = (WEIGHTS, SOURCE, BUNDLE_PLATES)
+MATTE = "matte.mp4"
+PLATE_MATTE = "plate_matte.mp4"
+BACKGROUND = "background.png"
+MATTE_PARTS = (MATTE, PLATE_MATTE, BACKGROUND)
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FrameMattes:
+    """Soft alpha of the person in one frame, uint8, 255 opaque.
+
+    Args:
+        source: [H,W] of the footage; plate: [S,S] of the crop without the head.
+    """
+
+    source: Image
+    plate: Image
+
+
+@dataclass(frozen=True)
+class Mattes:
+    """What stands before the background.
+
+    Args:
+        background: [H,W,3] RGB, the empty scene of the footage.
+        frames: the mattes of every frame, in order; read once.
+    """
+
+    background: Image
+    frames: Iterable[FrameMattes]
 
 
 @dataclass(frozen=True)
@@ -139,7 +181,8 @@ class AvatarBundle:
                 remedy="Make one with `synctalk train DATASET --out AVATAR`.",
             )
         manifest = BundleManifest.from_json(manifest_path.read_text(), manifest_path)
-        missing = [name for name in PARTS if not (folder / name).is_file()]
+        wanted = dict.fromkeys((*PARTS, *manifest.files))
+        missing = [name for name in wanted if not (folder / name).is_file()]
         if missing:
             raise BundleError(
                 f"{folder} is incomplete: {', '.join(missing)} missing.",
@@ -147,6 +190,28 @@ class AvatarBundle:
                 remedy="Train the avatar again or copy the whole folder.",
             )
         return cls(folder, manifest)
+
+    @property
+    def has_mattes(self) -> bool:
+        """Whether another background can stand behind the person."""
+        return set(MATTE_PARTS) <= self.manifest.files.keys()
+
+    def background(self) -> Image:
+        """The empty scene of the footage, [H,W,3] RGB.
+
+        Raises:
+            BundleError: the avatar has no mattes, or the picture is damaged.
+        """
+        if not self.has_mattes:
+            raise BundleError(
+                f"{self.path} has no matte of the person.",
+                reason="AVATAR_WITHOUT_MATTE",
+                remedy="Train the avatar again with this release, or keep the source background.",
+            )
+        self.verify(BACKGROUND)
+        picture = cv2.imread(str(self.path / BACKGROUND), cv2.IMREAD_COLOR)
+        assert picture is not None
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name.
@@ -164,7 +229,7 @@ class AvatarBundle:
         Raises:
             BundleError: a part was changed or damaged.
         """
-        for name in names or PARTS:
+        for name in names or self.manifest.files:
             if sha256_file(self.path / name) != self.manifest.files.get(name):
                 raise BundleError(
                     f"{self.path / name} does not match its checksum.",
@@ -174,7 +239,11 @@ class AvatarBundle:
 
 
 def write_bundle(
-    final: Path, manifest: BundleManifest, tensors: Mapping[str, Tensor], dataset: SubjectDataset
+    final: Path,
+    manifest: BundleManifest,
+    tensors: Mapping[str, Tensor],
+    dataset: SubjectDataset,
+    mattes: Mattes | None = None,
 ) -> AvatarBundle:
     """Write a bundle beside ``final`` and publish it in one rename."""
     partial = final.with_name(final.name + ".writing")
@@ -184,10 +253,28 @@ def write_bundle(
     save_file(whole, partial / WEIGHTS)
     _link_or_copy(dataset.path / FRAMES, partial / SOURCE)
     _link_or_copy(dataset.path / PLATES, partial / BUNDLE_PLATES)
-    files = {name: sha256_file(partial / name) for name in PARTS}
+    if mattes is not None:
+        _write_mattes(partial, manifest, mattes)
+    names = PARTS if mattes is None else (*PARTS, *MATTE_PARTS)
+    files = {name: sha256_file(partial / name) for name in names}
     (partial / MANIFEST).write_text(dataclasses.replace(manifest, files=files).to_json())
     replace_folder(partial, final, MANIFEST)
     return AvatarBundle.open(final)
+
+
+def _write_mattes(folder: Path, manifest: BundleManifest, mattes: Mattes) -> None:
+    whole, grey = (manifest.source_width, manifest.source_height), VideoPreset.GREY_LOSSLESS
+    with (
+        VideoWriter(folder / MATTE, *whole, preset=grey) as source,
+        VideoWriter(folder / PLATE_MATTE, manifest.size, manifest.size, preset=grey) as plate,
+    ):
+        for frame in mattes.frames:
+            source.write_grey(frame.source)
+            plate.write_grey(frame.plate)
+    written = cv2.imwrite(
+        str(folder / BACKGROUND), cv2.cvtColor(mattes.background, cv2.COLOR_RGB2BGR)
+    )
+    assert written
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

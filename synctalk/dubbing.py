@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,19 @@ import torch
 from numpy.typing import NDArray
 
 from synctalk.avatar import Avatar, Driving
+from synctalk.backdrop import Backdrop, Order, colour
 from synctalk.bundle import BUNDLE_PLATES, SOURCE
 from synctalk.dataset import FPS, SAMPLE_RATE_HZ
-from synctalk.errors import MediaError
+from synctalk.errors import InputError, MediaError
 from synctalk.face_sync import AudioVisualEncoder
-from synctalk.media import VideoReader, VideoWriter, Yuv420, read_audio
+from synctalk.media import VideoPreset, VideoWriter, Yuv420, read_audio, read_picture
+from synctalk.media.cuts import longest_shot
+from synctalk.media.ordered import ordered_frames
 from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
+from synctalk.render.compositing import Cutout, straight
 
 MIN_AUDIO_S = 0.2
+SOURCE_BACKGROUND, TRANSPARENT_BACKGROUND = "source", "transparent"
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class DubResult:
     """What a dub made and what it cost.
 
     Args:
-        path: the MP4.
+        path: the video.
         n_frames, duration_s: its length.
         fps: frames per second of wall-clock time, encoding included.
         timings_ms: milliseconds per frame by stage.
@@ -52,9 +56,8 @@ def play_order(n_frames: int, cuts: tuple[int, ...], length: int) -> NDArray[np.
 
     Neighbouring output frames show the same or neighbouring source frames, so nothing jumps.
     """
-    edges = [0, *cuts, n_frames]
-    start, stop = max(pairwise(edges), key=lambda shot: shot[1] - shot[0])
-    span = stop - start
+    shot = longest_shot(n_frames, cuts)
+    start, span = shot.start, len(shot)
     if length <= span:
         return np.arange(start, start + length)
     period = max(2 * (span - 1), 1)
@@ -68,23 +71,28 @@ def dub(
     out: str | os.PathLike[str],
     *,
     portrait: bool = True,
+    background: str | os.PathLike[str] = SOURCE_BACKGROUND,
     device: str = "auto",
     progress: ProgressCallback = ignore_progress,
 ) -> DubResult:
-    """Make ``avatar`` speak ``audio`` and write the MP4 ``out``.
+    """Make ``avatar`` speak ``audio`` and write the video ``out``.
 
     Args:
         avatar: folder of an AvatarBundle.
         audio: any audio file, or a video with sound.
-        out: MP4 to write; appears when it is whole.
+        out: MP4 to write, or WebM or MOV where the background is transparent; appears when it is
+            whole.
         portrait: blend the face into the source at its full resolution (METHOD row 11); without
             it the rendered crop alone is written.
+        background: ``"source"``, ``"transparent"``, ``"#rrggbb"``, or a picture file, which is
+            made to fill the frame.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: receives events of the stage ``dub``.
 
     Raises:
-        BundleError: the avatar is damaged or of another version.
-        MediaError: the audio cannot be decoded or is too short.
+        BundleError: the avatar is damaged, of another version, or too old for a background.
+        MediaError: the audio or the picture cannot be decoded, or the audio is too short.
+        InputError: ``out`` is no video of the right kind, or the background no colour.
     """
     wav = read_audio(Path(audio), SAMPLE_RATE_HZ)
     if len(wav) < MIN_AUDIO_S * SAMPLE_RATE_HZ:
@@ -95,6 +103,8 @@ def dub(
         )
     clock = Stopwatch()
     person = Avatar.load(avatar, device)
+    backdrop = _backdrop(person, background)
+    _preset(Path(out), backdrop)
     clock.lap("load")
     n_frames = -(-len(wav) * FPS // SAMPLE_RATE_HZ)
     encoder = AudioVisualEncoder.pretrained()
@@ -104,20 +114,31 @@ def dub(
     order = play_order(person.manifest.n_frames, person.manifest.cuts, n_frames)
     driving = person.source[order]
     driving = Driving(lips, driving.expression, driving.R, driving.t)
-    _render(person, driving, order, wav, Path(out), portrait, progress)
+    _render(person, driving, order, wav, Path(out), portrait, backdrop, progress)
     clock.lap("frames")
     total_s = sum(clock.seconds.values())
     per_frame = {name: 1000 * s / n_frames for name, s in clock.seconds.items()}
     return DubResult(Path(out), n_frames, n_frames / FPS, n_frames / total_s, per_frame)
 
 
+def _backdrop(person: Avatar, background: str | os.PathLike[str]) -> Backdrop | None:
+    text = os.fspath(background)
+    if text == SOURCE_BACKGROUND:
+        return None
+    if text == TRANSPARENT_BACKGROUND:
+        return Backdrop(person.bundle, None)
+    picture = colour(text) if text.startswith("#") else read_picture(text)
+    return Backdrop(person.bundle, picture)
+
+
 def _render(
     person: Avatar,
     driving: Driving,
-    order: NDArray[np.int64],
+    order: Order,
     wav: NDArray[np.float32],
     out: Path,
     portrait: bool,
+    backdrop: Backdrop | None,
     progress: ProgressCallback,
 ) -> None:
     manifest = person.manifest
@@ -125,58 +146,80 @@ def _render(
     if portrait:
         size = (manifest.source_width, manifest.source_height)
     stage = StageProgress(progress, "dub", len(order))
-    folder = person.bundle.path
-    frames = person.render_yuv(driving, ordered_frames(folder / BUNDLE_PLATES, order))
-    if portrait:
-        frames = _blended(person, frames, ordered_frames(folder / SOURCE, order), order)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with VideoWriter(out, *size, FPS, audio=wav, sample_rate=SAMPLE_RATE_HZ) as writer:
-        for frame in stage.wrap(frames):
-            writer.write_yuv(frame)
+    with VideoWriter(
+        out, *size, FPS, preset=_preset(out, backdrop), audio=wav, sample_rate=SAMPLE_RATE_HZ
+    ) as writer:
+        if backdrop is not None and backdrop.transparent:
+            for cut in stage.wrap(cutouts(person, driving, order, backdrop, portrait=portrait)):
+                writer.write_cutout(cut.picture, cut.matte)
+        else:
+            for frame in stage.wrap(
+                dubbed_frames(person, driving, order, backdrop, portrait=portrait)
+            ):
+                writer.write_yuv(frame)
 
 
-def _blended(
-    person: Avatar, crops: Iterator[Yuv420], sources: Iterator[Yuv420], order: NDArray[np.int64]
+def _preset(out: Path, backdrop: Backdrop | None) -> VideoPreset:
+    presets = {".webm": VideoPreset.VP9_ALPHA, ".mov": VideoPreset.PRORES_4444}
+    transparent = backdrop is not None and backdrop.transparent
+    if transparent != (out.suffix.lower() in presets):
+        raise InputError(
+            f"{out}: {'a transparent' if transparent else 'an opaque'} background.",
+            reason="VIDEO_FORMAT",
+            remedy="Write .webm or .mov with a transparent background, .mp4 with any other.",
+        )
+    return presets.get(out.suffix.lower(), VideoPreset.DELIVERY)
+
+
+def dubbed_frames(
+    person: Avatar,
+    driving: Driving,
+    order: Order,
+    backdrop: Backdrop | None,
+    *,
+    portrait: bool = True,
 ) -> Iterator[Yuv420]:
+    """The frames of a dub: the source's [H,W] with the face blended in, or the crop's [S,S].
+
+    Args:
+        order: source frame of each frame of ``driving``.
+        backdrop: what stands behind, not transparent; None: what was filmed.
+    """
+    folder = person.bundle.path
+    if backdrop is None:
+        plates = ordered_frames(folder / BUNDLE_PLATES, order)
+        sources = ordered_frames(folder / SOURCE, order)
+    else:
+        plates = (cut.picture for cut in backdrop.plates(order))
+        sources = (cut.picture for cut in backdrop.sources(order))
+    crops = person.render_yuv(driving, plates)
+    if not portrait:
+        yield from crops
+        return
     for index, crop, source in zip(order, crops, sources, strict=True):
         person.blend_into(source, crop, person.source_mesh[index])
         yield source
 
 
-def ordered_frames(path: Path, order: NDArray[np.int64]) -> Iterator[Yuv420]:
-    """Frames of a video in ``order``, which moves by single steps, forwards or back.
-
-    Backward runs are decoded forwards in pieces and handed out in reverse, so memory is bounded.
-    """
-    reader = VideoReader(path)
-    position = 0
-    while position < len(order):
-        stop = _run_end(order, position)
-        run = order[position:stop]
-        if run[-1] >= run[0]:
-            yield from reader.iter_yuv(int(run[0]), int(run[-1]) + 1)
-        else:
-            yield from _backwards(reader, int(run[0]), int(run[-1]))
-        position = stop
+def cutouts(
+    person: Avatar, driving: Driving, order: Order, backdrop: Backdrop, *, portrait: bool = True
+) -> Iterator[Cutout]:
+    """As :func:`dubbed_frames`, before a transparent ``backdrop``; colours are straight."""
+    for cut in _cutouts(person, driving, order, backdrop, portrait):
+        yield Cutout(straight(cut), cut.matte)
 
 
-PIECE = 25
-
-
-def _backwards(reader: VideoReader, first: int, last: int) -> Iterator[Yuv420]:
-    for high in range(first, last - 1, -PIECE):
-        low = max(high - PIECE + 1, last)
-        yield from reversed(list(reader.iter_yuv(low, high + 1)))
-
-
-def _run_end(order: NDArray[np.int64], start: int) -> int:
-    """End of the run of steps in one direction that starts at ``start``."""
-    if start + 1 >= len(order):
-        return len(order)
-    direction = order[start + 1] - order[start]
-    steps = np.diff(order[start:])
-    turns = np.nonzero(steps != direction)[0]
-    return start + int(turns[0]) + 1 if len(turns) else len(order)
+def _cutouts(
+    person: Avatar, driving: Driving, order: Order, backdrop: Backdrop, portrait: bool
+) -> Iterator[Cutout]:
+    crops = person.render_cutouts(driving, backdrop.plates(order))
+    if not portrait:
+        yield from crops
+        return
+    for index, crop, source in zip(order, crops, backdrop.sources(order), strict=True):
+        person.blend_cutout(source, crop, person.source_mesh[index])
+        yield source
 
 
 class Stopwatch:

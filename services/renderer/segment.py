@@ -12,9 +12,10 @@ from services.renderer.lips import SegmentFeatures, segment_lips
 from services.renderer.loading import LoadedAvatar
 from synctalk.avatar import Driving
 from synctalk.bundle import BUNDLE_PLATES, SOURCE, BundleManifest
-from synctalk.dubbing import ordered_frames, play_order
+from synctalk.dubbing import play_order
 from synctalk.errors import Cancelled, InputError
 from synctalk.media import Yuv420
+from synctalk.media.ordered import ordered_frames
 
 MAX_SIDE_PX = 4096
 

@@ -169,7 +169,7 @@ def parse_frame(window: Window, scene: SceneModel, config: ParsingConfig) -> Par
         parts[HAIR] -= loose
         parts[TORSO] += loose
     offset = background_now(current.small, scene.background, surely_background(view.person))
-    alpha = _person_alpha(current, view.person, offset, scene.background)
+    alpha = person_alpha(current.frame, current.small, view.person, offset, scene.background)
 
     full_outline = current.outline.scaled(size / WORK_SIZE)
     full_below = below_jaw(full_outline, size)
@@ -210,27 +210,36 @@ def _parse_without_head(seen: SeenFrame) -> ParsedFrame:
     return ParsedFrame(seen.frame, labels, nothing, seen.frame.copy())
 
 
-def _person_alpha(
-    seen: SeenFrame, person: FloatArray, offset: FloatArray, background: Background
+def person_alpha(
+    frame: Image, small: Image, person: FloatArray, offset: FloatArray, background: Background
 ) -> FloatArray:
-    """The person's alpha at full size, [S, S]: the network's map, its edge drawn by the image.
+    """The person's alpha at full size: a coarse map of it, its edge drawn by the image.
 
     Near the edge, where the scene behind is known and differs from the person, alpha is solved for
     from the pixel's colour.
+
+    Args:
+        frame: uint8 [H, W, 3]; small: uint8 [h, w, 3], the same at working size.
+        person: [h, w] in [0, 1].
+        offset: [h, w, 3] from :func:`background_now`.
+        background: of the size of ``frame``.
+
+    Returns:
+        float32 [H, W] in [0, 1].
     """
-    size = seen.frame.shape[0]
-    grey_small = cv2.cvtColor(seen.small, cv2.COLOR_RGB2GRAY) * np.float32(1 / 255)
-    grey = cv2.cvtColor(seen.frame, cv2.COLOR_RGB2GRAY) * np.float32(1 / 255)
+    shape, small_shape = frame.shape[:2], small.shape[:2]
+    grey_small = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY) * np.float32(1 / 255)
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) * np.float32(1 / 255)
     alpha = np.clip(guided_upsample(grey_small, person, grey, 3, 1e-3), 0, 1)
 
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
     least, most = cv2.erode(person, kernel), cv2.dilate(person, kernel)
-    near = fill_coarsely(seen.small.astype(np.float32), (least > 0.95).astype(np.float32))
-    band = cv2.resize(most - least, (size, size))
+    near = fill_coarsely(small.astype(np.float32), (least > 0.95).astype(np.float32))
+    band = cv2.resize(most - least, shape[::-1])
     at = np.nonzero((band > 0.02) & (background.trust > 0))
-    small_at = tuple(index * WORK_SIZE // size for index in at)
+    small_at = tuple(i * n // full for i, n, full in zip(at, small_shape, shape, strict=True))
     solved, contrast = alpha_from_background(
-        seen.frame[at].astype(np.float32), near[small_at], background.image[at] + offset[small_at]
+        frame[at].astype(np.float32), near[small_at], background.image[at] + offset[small_at]
     )
     certain = contrast / (contrast + np.float32(_FAINT**2)) * background.trust[at]
     alpha[at] += (solved - alpha[at]) * certain * band[at]

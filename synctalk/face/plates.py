@@ -27,9 +27,9 @@ class Background:
     """The empty scene behind the person.
 
     Args:
-        image: uint8 [S, S, 3] RGB; where it was never seen, its surroundings continued.
-        seen: bool [S, S], where it was seen in enough frames.
-        trust: float32 [S, S] in [0, 1], 1 where it was seen and stands still.
+        image: uint8 [H, W, 3] RGB; where it was never seen, its surroundings continued.
+        seen: bool [H, W], where it was seen in enough frames.
+        trust: float32 [H, W] in [0, 1], 1 where it was seen and stands still.
     """
 
     image: Image
@@ -55,8 +55,8 @@ def _masked_median(stack: NDArray[np.uint8], visible: NDArray[np.bool_]) -> NDAr
     return np.asarray(np.take_along_axis(hidden, middle[None, :, None], 0)[0], np.uint8)
 
 
-def _enlarged(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
-    full = cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST)
+def _enlarged(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
+    full = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     return np.asarray(full > 0)
 
 
@@ -64,14 +64,14 @@ def fit_background(frames: list[Image], visible: list[NDArray[np.bool_]]) -> Bac
     """Robust median of what is seen past the person.
 
     Args:
-        frames: uint8 [S, S, 3] each, spread over the clip.
-        visible: bool [s, s] each, where the frame surely shows background.
+        frames: uint8 [H, W, 3] each, spread over the clip.
+        visible: bool [h, w] each, where the frame surely shows background.
     """
-    size = frames[0].shape[0]
-    visible = [_enlarged(mask, size) for mask in visible]
-    image, spread = np.empty_like(frames[0]), np.empty((size, size), np.float32)
+    height, width = frames[0].shape[:2]
+    visible = [_enlarged(mask, height, width) for mask in visible]
+    image, spread = np.empty_like(frames[0]), np.empty((height, width), np.float32)
     count = np.sum(visible, axis=0)
-    for y in range(size):  # row by row: memory stays small
+    for y in range(height):  # row by row: memory stays small
         row = np.stack([f[y] for f in frames])
         seen = np.stack([m[y] for m in visible])
         image[y] = _masked_median(row, seen)
@@ -81,7 +81,7 @@ def fit_background(frames: list[Image], visible: list[NDArray[np.bool_]]) -> Bac
     trust = seen_enough * (1 - smoothstep(cv2.blur(spread, (9, 9)), 5.0, 15.0))
     filled = fill_smoothly(image.astype(np.float32), seen_enough.astype(np.float32))
     restless = (seen_enough * (1 - trust))[..., None]
-    filled += (cv2.GaussianBlur(filled, (0, 0), size / 32) - filled) * restless  # no ghosts
+    filled += (cv2.GaussianBlur(filled, (0, 0), height / 32) - filled) * restless  # no ghosts
     clean = np.round(filled).clip(0, 255).astype(np.uint8)
     return Background(clean, seen_enough, trust.astype(np.float32))
 
@@ -90,13 +90,13 @@ def background_now(small: Image, background: Background, visible: NDArray[np.boo
     """How this frame's background differs from the clean one, continued behind the person.
 
     Args:
-        small: uint8 [s, s, 3], the frame at working size.
-        visible: bool [s, s], where it surely shows background.
+        small: uint8 [h, w, 3], the frame at working size.
+        visible: bool [h, w], where it surely shows background.
 
     Returns:
-        float32 [s, s, 3], smooth, grey levels to add to the clean background.
+        float32 [h, w, 3], smooth, grey levels to add to the clean background.
     """
-    clean = cv2.resize(background.image, small.shape[:2], interpolation=cv2.INTER_AREA)
+    clean = cv2.resize(background.image, small.shape[1::-1], interpolation=cv2.INTER_AREA)
     difference = small.astype(np.float32) - clean
     return fill_coarsely(difference, visible.astype(np.float32))
 

@@ -11,6 +11,7 @@ from synctalk.media.mel import (
     mel_spectrogram,
 )
 from synctalk.media.normalise import NormalisedMedia, normalise
+from synctalk.media.picture import read_picture
 from synctalk.media.planes import Yuv420, rgb_to_yuv, yuv_to_rgb
 from synctalk.media.probe import AudioInfo, MediaInfo, VideoInfo, probe
 from synctalk.media.reader import VideoReader
@@ -37,6 +38,7 @@ __all__ = [
     "normalise",
     "probe",
     "read_audio",
+    "read_picture",
     "rgb_to_yuv",
     "sample_frames",
     "write_wav",

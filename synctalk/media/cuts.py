@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -72,3 +73,10 @@ def _prominence(values: NDArray[np.float64], floor: float) -> NDArray[np.float64
         if len(around) >= _FEWEST:
             result[i] = value / (np.percentile(around, _QUANTILE) + floor)
     return result
+
+
+def longest_shot(n_frames: int, cuts: Sequence[int]) -> range:
+    """The frames of the longest shot, the first of equals: those that dubbing plays."""
+    edges = [0, *cuts, n_frames]
+    start, stop = max(pairwise(edges), key=lambda shot: shot[1] - shot[0])
+    return range(start, stop)

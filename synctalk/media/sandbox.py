@@ -29,7 +29,7 @@ class Request:
     """What the child shall do.
 
     Args:
-        task: ``"probe"``, ``"sample"``, ``"normalise"`` or ``"audio"``.
+        task: ``"probe"``, ``"sample"``, ``"normalise"``, ``"audio"`` or ``"picture"``.
         src: the untrusted file, absolute.
         limits: bounds for the child.
         out: folder the child may write into; empty where it writes nothing.
@@ -88,7 +88,8 @@ def _listen(
     process: subprocess.Popen[bytes], request: Request, on_progress: ProgressLine | None
 ) -> dict[str, Any]:
     assert process.stdout is not None
-    patience = request.limits.probe_s if request.task == "probe" else request.limits.stall_s
+    brief = request.task in ("probe", "picture")
+    patience = request.limits.probe_s if brief else request.limits.stall_s
     deadline, pending = time.monotonic() + patience, b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)

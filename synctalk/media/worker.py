@@ -17,6 +17,7 @@ from synctalk.errors import MediaError
 from synctalk.media.limits import MediaLimits
 from synctalk.media.normalise import normalise_here, shown
 from synctalk.media.pcm import decode_pcm, sound_end, write_pcm
+from synctalk.media.picture import read_picture_here
 from synctalk.media.probe import probe_here
 from synctalk.media.samples import sample_here
 from synctalk.media.sandbox import Request
@@ -71,6 +72,8 @@ def _limit(kind: int, value: int) -> None:
 
 def _run(request: Request) -> dict[str, Any]:
     path, limits = Path(request.src), request.limits
+    if request.task == "picture":
+        return read_picture_here(request)
     info = probe_here(path, limits)
     if request.task == "probe":
         return asdict(info)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
@@ -17,6 +18,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from synctalk.media.alpha import PRORES_4444, VP9_ALPHA, AlphaCodec, AlphaFrames
 from synctalk.media.planes import UInt8Array, Yuv420, frame_from_rgb, frame_from_yuv, plane
 
 _AAC_BLOCK = 1024
@@ -25,22 +27,32 @@ _AAC_BLOCK = 1024
 @dataclass(frozen=True)
 class _Settings:
     pix_fmt: str
-    options: dict[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    codec: str = "libx264"
+    container: str = "mp4"
+    sound: str = "aac"
+
+    @classmethod
+    def of_alpha(cls, codec: AlphaCodec) -> _Settings:
+        return cls(codec.pix_fmt, codec.options, codec.codec, codec.container, codec.sound)
 
 
 class VideoPreset(Enum):
-    """How to encode; all are H.264 in MP4.
+    """How to encode; all but the last two are H.264 in MP4.
 
     ``DELIVERY`` plays everywhere (High profile, veryfast, CRF 18, index first). ``LOSSLESS``
     keeps every sample of 4:2:0 frames; ``NEAR_LOSSLESS`` is CRF 10 for large pictures;
-    ``GREY_LOSSLESS`` keeps every value of single-plane masks. The last three have a key frame
-    every 25 frames so that seeking is cheap.
+    ``GREY_LOSSLESS`` keeps every value of single-plane masks. These three have a key frame
+    every 25 frames so that seeking is cheap. ``VP9_ALPHA`` (WebM) and ``PRORES_4444`` (MOV) have
+    an alpha channel.
     """
 
     DELIVERY = "delivery"
     LOSSLESS = "lossless"
     NEAR_LOSSLESS = "near-lossless"
     GREY_LOSSLESS = "grey-lossless"
+    VP9_ALPHA = "vp9-alpha"
+    PRORES_4444 = "prores-4444"
 
 
 _SEEKABLE = {"preset": "ultrafast", "g": "25"}
@@ -49,11 +61,13 @@ _SETTINGS = {
     VideoPreset.LOSSLESS: _Settings("yuv420p", {**_SEEKABLE, "qp": "0"}),
     VideoPreset.NEAR_LOSSLESS: _Settings("yuv420p", {**_SEEKABLE, "crf": "10"}),
     VideoPreset.GREY_LOSSLESS: _Settings("gray", {**_SEEKABLE, "qp": "0"}),
+    VideoPreset.VP9_ALPHA: _Settings.of_alpha(VP9_ALPHA),
+    VideoPreset.PRORES_4444: _Settings.of_alpha(PRORES_4444),
 }
 
 
 class VideoWriter:
-    """Encode frames to an MP4 that appears at ``path`` only when complete.
+    """Encode frames to a video that appears at ``path`` only when complete.
 
     A context manager: leaving it normally finishes the file, leaving it by an exception removes
     what was written.
@@ -65,7 +79,7 @@ class VideoWriter:
         fps: frames per second.
         preset: see :class:`VideoPreset`.
         audio: [n] float32 in -1..1, mono; starts with the first frame and is cut or padded with
-            silence to the length of the video. Encoded as AAC.
+            silence to the length of the video. Encoded as AAC, Opus in WebM, PCM in MOV.
         sample_rate: of ``audio``, Hz.
     """
 
@@ -88,11 +102,16 @@ class VideoWriter:
         self._size = (width, height)
         self._fps = Fraction(fps)
         self._rgb = VideoReformatter()
+        settings = _SETTINGS[preset]
+        options = {} if settings.container == "webm" else {"movflags": "+faststart"}
         self._container = av.open(
-            str(self._temporary), "w", format="mp4", container_options={"movflags": "+faststart"}
+            str(self._temporary), "w", format=settings.container, container_options=options
         )
-        self._video = self._add_video(_SETTINGS[preset])
-        self._sound = None if audio is None else _Sound(self._container, audio, sample_rate)
+        self._video = self._add_video(settings)
+        self._alpha = AlphaFrames(settings.pix_fmt, width, height)
+        self._sound = (
+            None if audio is None else _Sound(self._container, settings.sound, audio, sample_rate)
+        )
 
     def write(self, image: UInt8Array) -> None:
         """Append one RGB frame [H, W, 3] uint8."""
@@ -103,6 +122,11 @@ class VideoWriter:
         """Append one frame given as BT.709 limited-range planes; no conversion."""
         self._check(picture.y.shape, self._shape)
         self._encode(frame_from_yuv(picture))
+
+    def write_cutout(self, picture: Yuv420, matte: UInt8Array) -> None:
+        """Append one frame of straight colours with its alpha [H, W] (the last two presets)."""
+        self._check(matte.shape, self._shape)
+        self._encode(self._alpha(picture, matte))
 
     def write_grey(self, mask: UInt8Array) -> None:
         """Append one single-plane picture [H, W] uint8 (``GREY_LOSSLESS`` only)."""
@@ -148,7 +172,9 @@ class VideoWriter:
         return self._size[1], self._size[0]
 
     def _add_video(self, settings: _Settings) -> VideoStream:
-        stream = self._container.add_stream("libx264", rate=self._fps, options=settings.options)
+        stream = self._container.add_stream(
+            settings.codec, rate=self._fps, options=dict(settings.options)
+        )
         assert isinstance(stream, VideoStream)
         stream.width, stream.height = self._size
         stream.pix_fmt = settings.pix_fmt
@@ -172,12 +198,16 @@ class VideoWriter:
 
 
 class _Sound:
-    """AAC beside the video, encoded as far as the video has come."""
+    """Sound beside the video, encoded as far as the video has come."""
 
     def __init__(
-        self, container: av.container.OutputContainer, wav: NDArray[np.float32], sample_rate: int
+        self,
+        container: av.container.OutputContainer,
+        codec: str,
+        wav: NDArray[np.float32],
+        sample_rate: int,
     ) -> None:
-        stream = container.add_stream("aac", rate=sample_rate, layout="mono")
+        stream = container.add_stream(codec, rate=sample_rate, layout="mono")
         assert isinstance(stream, AudioStream)
         stream.bit_rate = 128_000 if sample_rate >= 32_000 else 64_000
         self._container, self._stream = container, stream

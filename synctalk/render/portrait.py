@@ -8,6 +8,7 @@ source plate, and a chin that moves must not be cut.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from synctalk.face.topology import FACE_OVAL
 from synctalk.media.planes import Yuv420
+from synctalk.render.compositing import Cutout
 
 Image = NDArray[np.uint8]
 
@@ -116,13 +118,27 @@ def blend_portrait_yuv(source: Yuv420, rendered: Yuv420, mesh: NDArray[np.float3
         rendered: [S,S] composited crop.
         mesh: [478,2+] tracked points of the original frame, px of the rendered crop.
     """
-    side = len(source.y)
-    mask = face_mask(mesh * np.float32(side / len(rendered.y)), side, side)
+    _blend_planes(source, rendered, mesh)
+
+
+def blend_portrait_cutout(source: Cutout, rendered: Cutout, mesh: NDArray[np.float32]) -> None:
+    """As :func:`blend_portrait_yuv`, of premultiplied pictures and their mattes."""
+    planes = (*source.picture, source.matte), (*rendered.picture, rendered.matte)
+    _blend_planes(*planes, mesh)
+
+
+def _blend_planes(
+    source: Sequence[Image], rendered: Sequence[Image], mesh: NDArray[np.float32]
+) -> None:
+    """The first plane is of full size, each other one too or half of it."""
+    side = len(source[0])
+    mask = face_mask(mesh * np.float32(side / len(rendered[0])), side, side)
     if mask.weight.size == 0:
         return
     half = cv2.resize(mask.weight, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    for under, over, weight in zip(source, rendered, (mask.weight, half, half), strict=True):
+    for under, over in zip(source, rendered, strict=True):
         shrink = side // len(under)
+        weight = mask.weight if shrink == 1 else half
         if over.shape != under.shape:
             over = cv2.resize(over, under.shape, interpolation=cv2.INTER_CUBIC)
         face = mask.cut(under, shrink)

@@ -25,6 +25,7 @@ from synctalk.training.checkpoint import (
 )
 from synctalk.training.config import PRESETS, TrainConfig, preset
 from synctalk.training.lips import fit_lips
+from synctalk.training.mattes import person_mattes
 from synctalk.training.trainer import HeldOutCheck, OnCheck, Trainer
 
 __all__ = ["PRESETS", "HeldOutCheck", "TrainConfig", "preset", "train"]
@@ -59,8 +60,8 @@ def train(
             nothing changes there before it returns. Copied beside another ``out``, the folder
             lets another machine resume.
         on_check: told of each held-out check, every ``evaluate_every`` steps.
-        progress: receives events of the stages ``load frames``, ``train`` and ``lips``; the
-            metric ``held_out_psnr_db`` comes with ``train``.
+        progress: receives events of the stages ``load frames``, ``train``, ``lips`` and
+            ``mattes``; the metric ``held_out_psnr_db`` comes with ``train``.
 
     Raises:
         DatasetError: ``dataset`` is not a whole dataset.
@@ -90,7 +91,7 @@ def train(
 
     trainer.run(save, checkpoint_every_s)
     lips = fit_lips(source, trainer.subject, progress)
-    bundle = _publish(final, source, trainer, settings, lips, consent_id)
+    bundle = _publish(final, source, trainer, settings, lips, consent_id, progress)
     discard(folder)
     return bundle
 
@@ -102,6 +103,7 @@ def _publish(
     settings: TrainConfig,
     lips: LipRegressor,
     consent_id: str | None,
+    progress: ProgressCallback,
 ) -> AvatarBundle:
     source = dataset.manifest
     window = trainer.window
@@ -126,7 +128,7 @@ def _publish(
     )
     final.parent.mkdir(parents=True, exist_ok=True)
     tensors = _tensors(dataset, trainer, deformation, settings, lips)
-    return write_bundle(final, manifest, tensors, dataset)
+    return write_bundle(final, manifest, tensors, dataset, person_mattes(dataset, progress))
 
 
 def _tensors(

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synctalk.dubbing import ordered_frames, play_order
+from synctalk.dubbing import play_order
 from synctalk.media import VideoWriter
+from synctalk.media.ordered import ordered_frames
 
 
 def test_short_audio_plays_the_longest_shot_forwards() -> None:

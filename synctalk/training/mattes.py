@@ -1,0 +1,233 @@
+"""Who stands before the background: what a dub needs to put another one behind the person.
+
+The dataset knows the parts of the crop and the soft edge of the head. Here the whole person gets
+a soft edge, over the whole frame, by the same means as the parser's: a coarse map, drawn sharply by
+the image, solved for against the known background where that differs. Beyond the crop the coarse
+map is the person network's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice, repeat
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synctalk.bundle import FrameMattes, Mattes
+from synctalk.dataset import FRAMES, MASKS, SubjectDataset
+from synctalk.face.parsing_frame import PartLabel, person_alpha, surely_background
+from synctalk.face.parsing_matte import smoothstep
+from synctalk.face.parsing_networks import WORK_SIZE, PersonSegmenter
+from synctalk.face.plates import Background, background_now, erase_mask, fit_background
+from synctalk.media import VideoReader
+from synctalk.media.cuts import longest_shot
+from synctalk.progress import ProgressCallback, StageProgress
+
+Image = NDArray[np.uint8]
+Float = NDArray[np.float32]
+
+FIT_FRAMES = 64
+FIT_BYTES = 256 << 20
+"""What the frames that the background is learnt from may take."""
+FEATHER = 12
+"""Working px over which the crop's labels give way to the network beyond it."""
+REACH = 0.025
+"""How far beyond what was seen a plain background is taken to go on, share of the height."""
+PLAIN = (4.0, 14.0)
+"""Standard deviation, grey levels, of a background that is plain, and of one that is not."""
+EYES, CHIN = slice(36, 48), 8
+NECK_TOP = 0.72
+"""Where the neck ends behind the face: from the eyes (0) to the chin (1)."""
+LEAST_REACH = 0.016
+"""How far clothes and hair go on behind the head, share of the crop's side."""
+_THREADS = 2
+
+
+def person_mattes(dataset: SubjectDataset, progress: ProgressCallback) -> Mattes:
+    """The empty scene of a dataset's footage, and the person's matte in every frame.
+
+    Of the longest shot alone, which is what dubbing plays: other shots may show another scene, and
+    their mattes are empty.
+    """
+    matter = _Matter(dataset)
+    return Mattes(matter.scene.image, matter.frames(progress))
+
+
+class _Matter:
+    def __init__(self, dataset: SubjectDataset) -> None:
+        manifest = dataset.manifest
+        self._dataset = dataset
+        self._shot = longest_shot(manifest.n_frames, manifest.cuts)
+        self._crop = manifest.crop
+        self._scale = WORK_SIZE / manifest.crop.side
+        shape = (manifest.source_height, manifest.source_width)
+        self._small = tuple(max(1, round(n * self._scale)) for n in shape)
+        self._inside = self._crop_weight()
+        self._network = None if self._inside.min() == 1 else PersonSegmenter()
+        self.scene = self._fit()
+
+    def frames(self, progress: ProgressCallback) -> Iterator[FrameMattes]:
+        """The mattes of every frame, in order, a few at a time in parallel."""
+        dataset, manifest, shot = self._dataset, self._dataset.manifest, self._shot
+        empty = FrameMattes(
+            np.zeros((manifest.source_height, manifest.source_width), np.uint8),
+            np.zeros((manifest.size, manifest.size), np.uint8),
+        )
+        yield from repeat(empty, shot.start)
+        tops = neck_tops(dataset.tracks.landmarks68, manifest.size)[shot.start :]
+        inputs = zip(
+            dataset.source_frames(shot.start),
+            dataset.masks(shot.start),
+            dataset.mattes(shot.start),
+            tops,
+            strict=True,
+        )
+        stage = StageProgress(progress, "mattes", len(shot))
+        pending: deque[Future[FrameMattes]] = deque()
+        with ThreadPoolExecutor(_THREADS, "mattes") as pool:
+            for each in islice(inputs, len(shot)):
+                pending.append(pool.submit(self._mattes, *each))
+                if len(pending) > 2 * _THREADS:
+                    yield pending.popleft().result()
+                    stage.advance()
+            for last in pending:
+                yield last.result()
+                stage.advance()
+        yield from repeat(empty, manifest.n_frames - shot.stop)
+
+    def _mattes(self, frame: Image, labels: Image, head: Image, neck_top: Float) -> FrameMattes:
+        small, person = self._coarse(frame, labels)
+        offset = background_now(small, self.scene, surely_background(person))
+        alpha = person_alpha(frame, small, person, offset, self.scene)
+        source = np.round(255 * alpha).astype(np.uint8)
+        inner = self._crop.cut(source, len(labels))
+        return FrameMattes(source, plate_matte(inner, labels, head, neck_top))
+
+    def _fit(self) -> Background:
+        dataset = self._dataset
+        manifest = dataset.manifest
+        frame_bytes = 3 * manifest.source_width * manifest.source_height
+        n = int(np.clip(FIT_BYTES // frame_bytes, 8, FIT_FRAMES))
+        frames, visible = [], []
+        with (
+            VideoReader(dataset.path / FRAMES) as video,
+            VideoReader(dataset.path / MASKS) as masks,
+        ):
+            for index in np.linspace(self._shot[0], self._shot[-1], n).astype(int):
+                frames.append(video.read(int(index)))
+                person = self._coarse(frames[-1], masks.read_grey(int(index)))[1]
+                visible.append(surely_background(person))
+        return trust_beyond(fit_background(frames, visible))
+
+    def _coarse(self, frame: Image, labels: Image) -> tuple[Image, Float]:
+        """The frame at working size [h,w,3] and where the person is in it [h,w] in [0,1]."""
+        height, width = self._small
+        small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+        shown = (labels != PartLabel.BACKGROUND).astype(np.float32)
+        known = cv2.resize(shown, (WORK_SIZE, WORK_SIZE), interpolation=cv2.INTER_AREA)
+        if self._network is None:
+            return small, known
+        person = _asked(self._network, small)
+        inside = _placed(known, self._corner, (height, width))
+        return small, person + (inside - person) * self._inside
+
+    @property
+    def _corner(self) -> tuple[float, float]:
+        return self._crop.x * self._scale, self._crop.y * self._scale
+
+    def _crop_weight(self) -> Float:
+        """[h,w] in [0,1]: 1 in the crop, less near those of its edges that the frame goes past."""
+        height, width = self._small
+        left, top = self._corner
+        return np.outer(_ramp(top, height), _ramp(left, width)).astype(np.float32)
+
+
+def _ramp(first: float, length: int) -> Float:
+    """[length] in [0,1]: a crop from ``first`` on, fading at its ends where the frame goes on."""
+    at = np.arange(length, dtype=np.float32) + np.float32(0.5 - first)
+    ramp = np.full(length, FEATHER, np.float32)
+    if at[0] < -0.5:
+        ramp = np.minimum(ramp, at)
+    if at[-1] > WORK_SIZE + 0.5:
+        ramp = np.minimum(ramp, WORK_SIZE - at)
+    return smoothstep(ramp, 0, FEATHER)
+
+
+def trust_beyond(scene: Background) -> Background:
+    """The scene, trusted a little way behind the person too, where it is plain.
+
+    A head that hardly moves hides the same rim of the scene in every frame, and that rim is where
+    its soft edge lies. What goes on there is what is seen beside it, if that has no detail.
+    """
+    reach = len(scene.image) * REACH
+    box = (2 * round(reach) + 1,) * 2
+    seen = scene.seen.astype(np.float32)
+    image = cv2.cvtColor(scene.image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    weight = np.maximum(cv2.blur(seen, box), 1e-3)
+    mean = cv2.blur(image * seen, box) / weight
+    spread = np.sqrt(np.maximum(cv2.blur(image * image * seen, box) / weight - mean * mean, 0))
+    plain = 1 - smoothstep(spread, *PLAIN)
+    distance = cv2.distanceTransform((~scene.seen).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    near = 1 - smoothstep(distance, reach, 2 * reach)
+    beside = np.minimum(cv2.blur(scene.trust, box) / weight, 1)
+    trust = np.where(scene.seen, scene.trust, plain * near * beside)
+    return Background(scene.image, scene.seen, trust.astype(np.float32))
+
+
+def neck_tops(landmarks: Float, size: int) -> Float:
+    """How far up the neck goes on behind the face in plates: y of each column, [T,S] px.
+
+    Args:
+        landmarks: [T,68,2] px.
+    """
+    eyes, chin = landmarks[:, EYES].mean(1), landmarks[:, CHIN]
+    down = chin - eyes
+    at = eyes + NECK_TOP * down
+    slope = -down[:, 0] / np.where(np.abs(down[:, 1]) < 1, 1, down[:, 1])
+    x = np.arange(size, dtype=np.float32) + np.float32(0.5)
+    return np.asarray(at[:, 1, None] + slope[:, None] * (x - at[:, :1]), np.float32)
+
+
+def plate_matte(person: Image, labels: Image, head: Image, neck_top: Float) -> Image:
+    """The person's matte in a plate, where the head is taken out: [S,S] uint8.
+
+    As in the plate itself, the neck goes on behind the jaw, and other parts of the body a little
+    way.
+
+    Args:
+        person: [S,S] matte of the frame; labels: [S,S] its parts; head: [S,S] the head's matte.
+        neck_top: [S] y up to which the neck goes on, px.
+    """
+    size = len(person)
+    erased = erase_mask(head.astype(np.float32), max(1, size // 512)) > 0
+    rows = np.arange(size)[:, None]
+    lowest = np.where(erased, rows, -1).max(0)
+    under = np.minimum(lowest + 2, size - 1)
+    columns = np.arange(size)
+    is_body = person[under, columns] * (lowest >= 0)
+    neck = labels[under, columns] == PartLabel.NECK
+    top = np.where(neck, neck_top, size)
+    top = np.minimum(top, lowest - LEAST_REACH * size)
+    up = is_body[None] * ((rows >= top) & (rows <= lowest))
+    body = person.astype(np.float32) * (1 - head.astype(np.float32) / 255)
+    filled = np.where(erased, up, body).astype(np.float32)
+    return np.where(erased, cv2.blur(filled, (3, 3)), filled).round().astype(np.uint8)
+
+
+def _asked(network: PersonSegmenter, small: Image) -> Float:
+    """The network's map of a picture of any shape [h,w]: it is shown a square."""
+    height, width = small.shape[:2]
+    side = max(height, width)
+    square = cv2.copyMakeBorder(small, 0, side - height, 0, side - width, cv2.BORDER_REPLICATE)
+    found = cv2.resize(network(square), (side, side))
+    return np.ascontiguousarray(found[:height, :width])
+
+
+def _placed(crop: Float, corner: tuple[float, float], shape: tuple[int, int]) -> Float:
+    """A crop's map [s,s] where it lies in a picture [h,w]; zero beyond it."""
+    move = np.array([[1, 0, corner[0]], [0, 1, corner[1]]], np.float32)
+    return np.asarray(cv2.warpAffine(crop, move, shape[::-1]), np.float32)
