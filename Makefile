@@ -36,7 +36,7 @@ help: ## Show this list
 setup: $(STAMP) ## Virtual environment, dependencies, native kernel, face models (idempotent)
 
 demo: $(STAMP) ## Samples to a talking avatar [VIDEO= AUDIO= OUT=out/demo]
-	$(BIN)/synctalk demo --out "$(OUT)" $(if $(VIDEO),--video "$(VIDEO)") $(if $(AUDIO),--audio "$(AUDIO)")
+	$(BIN)/avatar demo --out "$(OUT)" $(if $(VIDEO),--video "$(VIDEO)") $(if $(AUDIO),--audio "$(AUDIO)")
 
 up: $(STAMP) ## All services on this machine, in the background; then: .venv/bin/avatar --help
 	$(BIN)/avatar up --detach

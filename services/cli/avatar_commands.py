@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -287,13 +288,15 @@ def delete(
 
     def work(screen: Screen) -> Outcome:
         with context.obj.connect(screen) as api:
-            if what.startswith("dub_"):
-                gone = api.delete(f"dubs/{what}")
-            else:
-                avatar = find_avatar(api, what)
-                query = {"dubs": "true"} if with_dubs else {}
-                gone = api.delete(f"avatars/{avatar['id']}", **query)
-        counts = ", ".join(f"{count} {name}" for name, count in gone.get("erased", {}).items())
+            path = f"dubs/{what}" if what.startswith("dub_") else ""
+            path = path or f"avatars/{find_avatar(api, what)['id']}"
+            query = {"dubs": "true"} if with_dubs else {}
+            gone = api.delete(path, **query)
+            while gone["state"] != "erased":  # jobs are still being stopped
+                screen.note("Still erasing …")
+                time.sleep(1.0)
+                gone = api.delete(path, **query)
+        counts = ", ".join(f"{count} {name}" for name, count in gone["erased"].items())
         return Outcome(gone, f"[bold green]Erased[/] {counts}")
 
     run("delete", work, as_json=as_json)

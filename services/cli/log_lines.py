@@ -14,7 +14,7 @@ from services.cli.waiting import ENDS
 _LOOK_S = 0.3
 _ASK_S = 1.0
 _TAIL_BYTES = 4 << 20
-_HIDDEN = ("event", "level", "logger", "service", "timestamp", "exception")
+_HIDDEN = ("event", "level", "logger", "service", "timestamp", "exception", "settings")
 
 
 def show_processes(files: Sequence[Path], lines: int, follow: bool, raw: bool) -> None:

@@ -100,6 +100,7 @@ class _Teller:
         if resource["state"] not in ENDS:
             stage = str(resource.get("stage") or "")
             note = ": ".join(filter(None, (resource["state"], stage)))
+            figures = words.figures(resource.get("metrics") or {})
             self._screen.show(
-                Bar(self._name, resource.get("fraction"), resource.get("eta_s"), note)
+                Bar(self._name, resource.get("fraction"), resource.get("eta_s"), note, figures)
             )

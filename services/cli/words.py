@@ -13,6 +13,9 @@ from rich.table import Table
 from services.cli.screen import clock
 
 _SIGNS = {"good": "✓", "warn": "!", "refuse": "✗"}
+_COLOURS = {
+    "ready": "green", "succeeded": "green", "failed": "red", "dead": "red", "cancelled": "yellow",
+}  # fmt: skip
 _LEVELS = {
     "good": "good: nothing to improve",
     "warn": "usable, and could be better",
@@ -66,11 +69,11 @@ def job(found: Mapping[str, Any]) -> str:
 def state(found: Mapping[str, Any]) -> str:
     """State and progress, coloured."""
     name = str(found["state"])
-    colour = {"ready": "green", "succeeded": "green", "failed": "red", "dead": "red"}.get(name)
+    colour = _COLOURS.get(name)
     parts = [f"[{colour}]{name}[/]" if colour else name]
     if colour is None and found.get("fraction") is not None:
         parts.append(f"{100 * found['fraction']:.0f} %")
-    if found.get("eta_s") is not None:
+    if colour is None and found.get("eta_s") is not None:
         parts.append(f"ETA {clock(found['eta_s'])}")
     return " ".join(parts)
 
