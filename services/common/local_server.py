@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import importlib.util
 import os
+import random
 import secrets
 import shutil
 import socket
@@ -19,6 +20,7 @@ from pathlib import Path
 from services.common.errors import ConfigurationError, Unavailable
 
 HOST = "127.0.0.1"
+_HANDED_OUT = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _READY_S = 30.0
 _STOP_S = 10.0
 
@@ -238,10 +240,20 @@ def rclone_program() -> Path:
 
 
 def free_port() -> int:
-    """One that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """One that nobody listens on just now.
+
+    Not of those that the system hands out itself: there it might be gone before it is used, and
+    taken by any outgoing connection while its server is restarted.
+    """
+    try:
+        end = int(_HANDED_OUT.read_text().split()[0])
+    except OSError:
+        end = 32_768
+    begin = 1_024 if end < 4_096 else end // 2
+    while True:
+        port = random.randrange(begin, max(end, 4_096))
+        if port_is_free(port):
+            return port
 
 
 def port_is_free(port: int) -> bool:

@@ -51,7 +51,8 @@ def examine(folder: Path, state: SuiteState | None) -> list[Finding]:
     if read is None:
         return findings
     if state is None:
-        return [*findings, _leftovers(folder), _port(read)]
+        left = _leftovers(folder)
+        return [*findings, left, _port(read)] if left.ok else [*findings, left]
     findings += [
         _guarded("Redis", lambda: _redis(read)),
         _guarded("object store", lambda: object_store(read)),

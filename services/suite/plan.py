@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,19 +63,29 @@ def answer_of(server: Server) -> Mapping[str, int | None]:
 
 def _specs(settings: SuiteSettings) -> list[_Spec]:
     numbers = range(1, settings.workers + 1)
+    ports = _ports()
     return [
         _Spec("gateway", ("services.gateway",), settings.api_port),
-        _Spec("preprocess", ("services.preprocess", "serve"), free_port()),
-        _Spec("trainer", ("services.trainer", "serve"), free_port()),
-        _Spec("expression", ("services.expression",), free_port()),
+        _Spec("preprocess", ("services.preprocess", "serve"), next(ports)),
+        _Spec("trainer", ("services.trainer", "serve"), next(ports)),
+        _Spec("expression", ("services.expression",), next(ports)),
         *(
-            _Spec(f"renderer-{n}", ("services.renderer",), free_port())
+            _Spec(f"renderer-{n}", ("services.renderer",), next(ports))
             for n in range(1, settings.renderers + 1)
         ),
         *(_Spec(f"preprocess-work-{n}", ("services.preprocess", "work")) for n in numbers),
         *(_Spec(f"trainer-work-{n}", ("services.trainer", "work")) for n in numbers),
         *(_Spec(f"dubbing-work-{n}", ("services.dubbing",)) for n in numbers),
     ]
+
+
+def _ports() -> Iterator[int]:
+    """Free ones, each once."""
+    given = set[int]()
+    while True:
+        if (port := free_port()) not in given:
+            given.add(port)
+            yield port
 
 
 def _common_environment(settings: SuiteSettings, specs: list[_Spec]) -> dict[str, str]:
