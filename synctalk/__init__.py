@@ -18,7 +18,13 @@ Each takes ``progress=``, a callback that receives :class:`ProgressEvent` and ma
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
+
+# OpenMP's threads wait by spinning, which takes the cores from whoever has work to do: on two cores
+# two trainings at once are several times faster where they sleep instead, and one alone is not
+# slower (benchmarks/crowded.py). Read when torch is first loaded. The environment's own value wins.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from synctalk.bundle import AvatarBundle

@@ -27,7 +27,7 @@ def until(condition: Callable[[], object], what: str, timeout_s: float = 240.0) 
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.1)
+        time.sleep(0.25)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def test_each_gets_an_avatar_that_was_measured(made: tuple[tuple[Resource, Resou
         assert avatar["state"] == "ready", avatar["error"]
         assert avatar["version"] == 1
         assert avatar["quality"]
-        assert 25 < avatar["metrics"]["psnr"] < 50
+        assert 25 < avatar["metrics"]["held_out_psnr_db"] < 50
 
 
 def test_each_gets_a_video_that_plays(
