@@ -18,7 +18,7 @@ from services.gateway.core import Gateway, GatewayDep
 from services.gateway.erasure import Erasure, erase_avatar
 from services.gateway.errors import LimitReached
 from services.gateway.idempotency import OnceDep
-from services.gateway.jobs import JobKind, find_job
+from services.gateway.jobs import JobKind, find_job, find_jobs
 from services.gateway.model import AvatarRecord, Preset, Quality, now_s
 from services.gateway.records import Limit
 from services.gateway.restart import restart_avatar
@@ -127,7 +127,8 @@ async def list_avatars(
 ) -> Page[Avatar]:
     """Newest first."""
     found, following = await gateway.tables.avatars.page(caller.tenant, limit, token)
-    data = [await _current(gateway, record) for record in found]
+    jobs = await find_jobs(gateway, filter(None, map(_job_of, found)))
+    data = [avatar_view(gateway, record, jobs.get(record.job)) for record in found]
     return Page(data=data, next_token=following or None)
 
 

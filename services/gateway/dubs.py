@@ -19,7 +19,7 @@ from services.gateway.core import Gateway, GatewayDep
 from services.gateway.erasure import Erasure, erase_dub
 from services.gateway.errors import LimitReached, ParamError
 from services.gateway.idempotency import OnceDep
-from services.gateway.jobs import find_job, link_job
+from services.gateway.jobs import find_job, find_jobs, link_job
 from services.gateway.model import AvatarRecord, Background, DubRecord, now_s
 from services.gateway.records import Limit
 from services.gateway.sse import EVENT_STREAM, Shown, Source, stream
@@ -132,7 +132,8 @@ async def list_dubs(
 ) -> Page[Dub]:
     """Newest first."""
     found, following = await gateway.tables.dubs.page(caller.tenant, limit, token)
-    data = [await _current(gateway, record) for record in found]
+    jobs = await find_jobs(gateway, filter(None, map(_job_of, found)))
+    data = [dub_view(gateway, record, jobs.get(record.id)) for record in found]
     return Page(data=data, next_token=following or None)
 
 

@@ -17,6 +17,7 @@ log = logs.logger(__name__)
 
 
 _BODY_BYTES = 2 << 20  # the longest text for captions, in any script
+_DRAINED_BYTES = 32 << 20
 
 
 class RequestScope:
@@ -35,6 +36,7 @@ class RequestScope:
             answer = _Answer(scope, send, request_id)
             try:
                 if (refusal := _refusal(scope)) is not None:
+                    await _drain(receive)
                     await refusal(scope, receive, answer.send)
                 else:
                     await self._app(scope, receive, answer.send)
@@ -56,9 +58,18 @@ def _refusal(scope: Scope) -> Response | None:
     if int(headers.get("content-length", "0")) > _BODY_BYTES:  # the server has checked that
         return error_response(
             413, "BODY_TOO_LARGE", f"the body is longer than {_BODY_BYTES} bytes",
-            "Send large files by POST /v1/uploads.", headers={"Connection": "close"},
+            "Send large files by POST /v1/uploads.",
         )  # fmt: skip
     return None
+
+
+async def _drain(receive: Receive) -> None:
+    """Let a client finish its body, or it would not hear the answer; a very long one is cut off."""
+    drained, more = 0, True
+    while more and drained < _DRAINED_BYTES:
+        message = await receive()
+        drained += len(message.get("body", b""))
+        more = message.get("more_body", False)
 
 
 class _Answer:

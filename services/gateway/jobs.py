@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
@@ -81,11 +82,13 @@ async def list_jobs(
     while True:
         links, token = await gateway.tables.jobs.page(caller.tenant, limit - len(data), token)
         scanned += len(links)
-        for link in links:
-            if type is None or link.type == type:
-                job = await find_job(gateway, link.type, link.id)
-                if job is not None and state in (None, job.state):
-                    data.append(job_view(gateway, link, job))
+        wanted = [link for link in links if type in (None, link.type)]
+        found = await find_jobs(gateway, [(link.type, link.id) for link in wanted])
+        data += [
+            job_view(gateway, link, found[link.id])
+            for link in wanted
+            if link.id in found and state in (None, found[link.id].state)
+        ]
         if not token or len(data) == limit or scanned >= _SCANNED:
             return Page(data=data, next_token=token or None)
 
@@ -169,6 +172,17 @@ async def find_job(gateway: Gateway, kind: str, job_id: str) -> Job | None:
         return await gateway.queues[kind].get(job_id)
     except NotFound:
         return None
+
+
+async def find_jobs(gateway: Gateway, targets: Iterable[tuple[str, str]]) -> dict[str, Job]:
+    """Those of the jobs that are there, by id; ``targets`` are queues and ids."""
+    by_queue: dict[str, list[str]] = {}
+    for queue, job_id in targets:
+        by_queue.setdefault(queue, []).append(job_id)
+    found: dict[str, Job] = {}
+    for queue, ids in by_queue.items():
+        found |= {job.id: job for job in await gateway.queues[queue].many(ids)}
+    return found
 
 
 async def _job(gateway: Gateway, link: JobLink) -> Job:

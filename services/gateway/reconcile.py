@@ -33,7 +33,8 @@ R = TypeVar("R", bound=Record)
 _IDLE_S = 1.0
 _AWAY_S = 2.0
 _FAILED_S = 10.0
-_AT_ONCE = 16
+_AT_ONCE = 3  # requests come first: looks share their event loop
+_SENT_AT_ONCE = 16  # webhooks keep one waiting, and cost nothing
 _HASHING = 4
 
 
@@ -48,7 +49,7 @@ async def reconciling(gateway: Gateway) -> AsyncIterator[None]:
             Loop(gateway, tables.avatars, AvatarWork(gateway, hashing).look),
             Loop(gateway, tables.dubs, DubWork(gateway, hashing).look),
             Loop(gateway, tables.erasures, Eraser(gateway).look),
-            Loop(gateway, tables.deliveries, sender.look),
+            Loop(gateway, tables.deliveries, sender.look, _SENT_AT_ONCE),
             Loop(gateway, tables.uploads, partial(uploads.sweep, gateway)),
             Loop(gateway, tables.events, partial(events.sweep, gateway)),
         ]
@@ -63,11 +64,17 @@ class Loop(Generic[R]):
     Args:
         look: takes a record as far as it goes and says in how many seconds to look again, should
             nothing happen to it before.
+        at_once: how many.
     """
 
     def __init__(
-        self, gateway: Gateway, table: Table[R], look: Callable[[R], Awaitable[float]]
+        self,
+        gateway: Gateway,
+        table: Table[R],
+        look: Callable[[R], Awaitable[float]],
+        at_once: int = _AT_ONCE,
     ) -> None:
+        self._at_once = at_once
         self._changes = gateway.changes
         self._lease_s = gateway.settings.gateway_poll_s
         self._table = table
@@ -108,7 +115,7 @@ class Loop(Generic[R]):
                         await poked.wait()
 
     async def _claims(self) -> list[Claim]:
-        free = _AT_ONCE - len(self._under_way)
+        free = self._at_once - len(self._under_way)
         return await self._table.claim(free, self._lease_s) if free else []
 
     def _done(self, task: asyncio.Task[None]) -> None:

@@ -299,7 +299,7 @@ def parse_token(token: str) -> tuple[str, str]:
     if not re.fullmatch(r"\d{1,18}\|[A-Za-z0-9_.-]{1,128}", text):
         raise InputError(
             "token is not one that a list gave",
-            reason="INVALID_TOKEN",
+            reason="INVALID_PAGE",
             remedy="Give next_token of the page before.",
         )
     score, _, record_id = text.partition("|")

@@ -201,11 +201,12 @@ class JobQueue(Generic[PayloadT, ResultT]):
         )  # fmt: skip
         if token:
             rows = [row for row in rows if (row[1], row[0]) < (float(score), last)]
-        jobs = await self._many(job_id for job_id, _ in rows[:limit])
+        jobs = await self.many(job_id for job_id, _ in rows[:limit])
         more = len(rows) > limit
         return JobPage(jobs, f"{rows[limit - 1][1]:.0f}|{rows[limit - 1][0]}" if more else "")
 
-    async def _many(self, job_ids: Iterable[str]) -> tuple[Job, ...]:
+    async def many(self, job_ids: Iterable[str]) -> tuple[Job, ...]:
+        """Those of the jobs that are there, in order."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hgetall(self._key("job", job_id))

@@ -27,7 +27,7 @@ def upload(**changed: object) -> Json:
         ("GET", "/nothing", 404, "NO_SUCH_ROUTE"),
         ("PUT", "/v1/avatars", 405, "METHOD_NOT_ALLOWED"),
         ("GET", "/v1/avatars?limit=0", 422, "INVALID_REQUEST"),
-        ("GET", "/v1/avatars?token=nonsense", 422, "INVALID_TOKEN"),
+        ("GET", "/v1/avatars?token=nonsense", 422, "INVALID_PAGE"),
         ("GET", "/v1/jobs/none/events", 404, "JOB_NOT_FOUND"),
     ],
 )
