@@ -3,9 +3,9 @@
     python benchmarks/crowded.py DATASET [--seconds 40] [--rounds 2]
 
 As services do when a preprocessing, a training and a rendering share a machine. Trains with the
-real command line, in turn alone and two at once, each with OpenMP's threads sleeping while they wait
-(this project's default) and spinning (GNU OpenMP's). Writes the median iterations a second of each
-to benchmarks/results/crowded.json.
+real command line, in turn alone and two at once, each with OpenMP's threads sleeping while they
+wait (this project's default) and spinning (GNU OpenMP's). Writes the median iterations a second
+of each to benchmarks/results/crowded.json.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from harness import Suite, Tenant
 
 from services.cli.api import Resource
 from services.common.errors import NotFound
+from synctalk.errors import InputError
 
 NAMES = ("acme", "umbrella")
 
@@ -89,7 +90,7 @@ def test_tenants_never_see_each_other(
     for job in jobs:
         with pytest.raises(NotFound):
             stranger.get(f"jobs/{job}/log")
-    with pytest.raises(NotFound):
+    with pytest.raises(InputError, match="no avatar"):
         stranger.post("dubs", {"avatar": avatar["id"], "audio": "up_x"})
     for collection in ("avatars", "dubs", "jobs", "consents", "events"):
         mine = {item["id"] for item in tenants[0].api.list(collection, 100)}
