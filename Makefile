@@ -15,8 +15,10 @@ VIDEO ?=
 AUDIO ?=
 OUT   ?= out/demo
 
-# These two want an avatar: real_subject.py trains it, dub_speed.py uses it.
-BENCH_FIRST := $(filter-out %/real_subject.py %/dub_speed.py,$(wildcard benchmarks/*.py))
+# These want the avatar and dataset that real_subject.py makes.
+BENCH_LAST := $(addprefix benchmarks/,real_subject.py dub_speed.py refined_poses.py crowded.py)
+BENCH_FIRST := $(filter-out $(BENCH_LAST),$(wildcard benchmarks/*.py))
+ANCHOR := out/bench/anchor_71s_512
 NATIVE := CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
 
 # The contracts may grow and not break: baseline.binpb is what the last `make proto` saw.
@@ -26,7 +28,7 @@ CHECK_PROTO := node_modules/.bin/buf lint && node_modules/.bin/buf format --diff
   node_modules/.bin/buf breaking --against baseline.binpb
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check bench proto docs clean
+.PHONY: help setup demo up down test check bench chaos proto docs clean
 
 help: ## Show this list
 	@echo "synctalk: a portrait video in, a talking avatar out"; echo
@@ -61,7 +63,14 @@ check: $(STAMP) $(BUF) ## Lint, format, types, import directions, contracts, pub
 bench: $(STAMP) ## Every benchmark; figures go to benchmarks/results
 	for script in $(BENCH_FIRST); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/real_subject.py
-	$(BIN)/python benchmarks/dub_speed.py out/bench/anchor_71s_512.standard
+	$(BIN)/python benchmarks/dub_speed.py $(ANCHOR).standard
+	$(BIN)/python benchmarks/refined_poses.py $(ANCHOR).standard $(ANCHOR).dataset
+	$(BIN)/python benchmarks/crowded.py $(ANCHOR).dataset
+
+chaos: $(STAMP) ## Kill everything while work runs, twenty rounds; figures go to benchmarks/results
+	rm -f benchmarks/results/chaos.jsonl
+	SYNCTALK_CHAOS_ROUNDS=20 SYNCTALK_CHAOS_REPORT=benchmarks/results/chaos.jsonl \
+	  $(BIN)/python -m pytest --timeout=7200 tests/e2e/test_chaos.py tests/integration/jobs/test_job_chaos.py
 
 proto: $(STAMP) $(BUF) ## After a change in proto/: check it, write the stubs and the baseline anew
 	cd proto && $(CHECK_PROTO) && $(BUF_BUILD) -o baseline.binpb

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from harness import Suite, cut_sound, running_suite
+from harness import Made, Suite, Tenant, cut_sound, running_suite
 from tiny import cut_video
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -40,3 +41,19 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five seconds of another voice."""
     return cut_sound(SAMPLES / "speech.wav", tmp_path_factory.mktemp("speech") / "hello.wav", 5)
+
+
+@pytest.fixture(scope="session")
+def made(suite: Suite, video: Path, speech: Path) -> Mapping[str, Made]:
+    """Two tenants, and the avatar and dub that each had made at the same time."""
+
+    def go(tenant: Tenant) -> Made:
+        audio = tenant.upload_audio(speech)
+        avatar = tenant.wait(f"avatars/{tenant.create_avatar(video)['id']}")
+        assert avatar["state"] == "ready", avatar["error"]
+        dub = tenant.create_dub(avatar["id"], audio, text="Hello from an invented person.")
+        return Made(tenant, avatar, tenant.wait(f"dubs/{dub['id']}"))
+
+    tenants = [suite.tenant(name) for name in ("acme", "umbrella")]
+    with ThreadPoolExecutor(len(tenants)) as pool:
+        return {made.tenant.name: made for made in pool.map(go, tenants)}

@@ -111,6 +111,15 @@ class Tenant:
         return out
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a tenant has had made, as the API shows it."""
+
+    tenant: Tenant
+    avatar: Resource
+    dub: Resource
+
+
 @contextmanager
 def running_suite(folder: Path, changes: Mapping[str, str]) -> Iterator[Suite]:
     """Start all services on ``folder`` and leave no process behind."""
