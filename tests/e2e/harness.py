@@ -63,7 +63,7 @@ class Suite:
         operator = Api(self.settings.url, self.settings.bootstrap_key, FOREVER_S)
         made = operator.post("keys", {"tenant": name, "name": "tests", "role": "admin"})
         operator.close()
-        return Tenant(name, Api(self.settings.url, made["key"], 120.0))
+        return Tenant(name, made["key"], Api(self.settings.url, made["key"], 120.0))
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Tenant:
     """Who uses the suite."""
 
     name: str
+    key: str
     api: Api
 
     def create_avatar(self, video: Path, name: str = "ann") -> Resource:
