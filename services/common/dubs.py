@@ -5,6 +5,7 @@ The id of the job is the id of the dub: everything of it lies under :func:`dub_p
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -16,6 +17,13 @@ from services.common.storage import ObjectRef
 from synctalk.errors import InputError
 
 MAX_TEXT_CHARS = 200_000
+VideoFormat = Literal["mp4", "webm", "mov"]
+CONTENT_TYPES: dict[VideoFormat, str] = {
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "mov": "video/quicktime",
+}
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,12 @@ class DubRequest:
         bundle: of that version.
         audio: any audio file, or a video with sound.
         width_px, height_px: of the video, even; 0: the avatar's own, or what keeps its shape.
-        background: what stands behind the person; see :func:`check_supported`.
+        background: what stands behind the person; what is transparent needs a ``video_format``
+            with an alpha channel, and nothing else has one.
+        background_colour: ``#rrggbb``, for ``colour``.
+        background_image: PNG, JPEG or WebP, for ``image``; made to fill the frame.
+        video_format: H.264 and AAC in MP4; VP9 with alpha and Opus in WebM, for browsers; ProRes
+            4444 and PCM in MOV, for editing.
         text: what is said, for captions; empty: none are made.
     """
 
@@ -38,6 +51,9 @@ class DubRequest:
     height_px: Annotated[int, Field(ge=0)] = 0
     background: Literal["source", "colour", "image", "transparent"] = "source"
     text: Annotated[str, Field(max_length=MAX_TEXT_CHARS)] = ""
+    background_colour: str = ""
+    background_image: ObjectRef | None = None
+    video_format: VideoFormat = "mp4"
 
 
 @dataclass(frozen=True)
@@ -45,7 +61,7 @@ class DubOutput:
     """A finished dub.
 
     Args:
-        video: MP4, H.264 and AAC.
+        video: in the format that was asked for.
         preview: JPEG of its first frame.
         captions_vtt, captions_srt: sidecar captions; None where no text was given.
         frame_count, duration_s: its length.
@@ -68,15 +84,27 @@ def dub_prefix(tenant: str, dub: str) -> str:
 
 
 def check_supported(request: DubRequest) -> None:
-    """Refuse what the avatars of this release cannot do; the gateway asks before it queues.
+    """Refuse what does not fit together; the gateway asks before it queues.
 
     Raises:
-        InputError: a background other than the source's.
+        InputError: a background without its colour or image, or a format that cannot hold it.
     """
-    if request.background != "source":
+    kind = request.background
+    if kind == "colour" and not _COLOUR.fullmatch(request.background_colour):
         raise InputError(
-            f"background {request.background!r} was asked for, and avatars of this release carry "
-            "no matte of the person",
-            reason="BACKGROUND_UNSUPPORTED",
-            remedy="Use the source background, or film before the background you want.",
+            f"background_colour is {request.background_colour!r}",
+            reason="BAD_COLOUR",
+            remedy="Write it as #rrggbb, e.g. #00b140.",
+        )
+    if (kind == "image") != (request.background_image is not None):
+        raise InputError(
+            f"background {kind!r} {'without' if kind == 'image' else 'with'} a background_image",
+            reason="BACKGROUND_IMAGE",
+            remedy="Give an image with background 'image', and with no other.",
+        )
+    if (kind == "transparent") != (request.video_format != "mp4"):
+        raise InputError(
+            f"background {kind!r} in format {request.video_format!r}",
+            reason="VIDEO_FORMAT",
+            remedy="Ask for webm or mov with a transparent background, for mp4 with any other.",
         )

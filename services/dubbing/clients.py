@@ -10,7 +10,7 @@ import grpc
 
 from services.common.dubs import DubRequest
 from services.common.rpc import open_channel, remote_errors
-from services.common.rpc.messages import artifact_ref_message, object_ref
+from services.common.rpc.messages import artifact_ref_message, object_ref, object_ref_message
 from services.common.settings import RpcSettings
 from services.common.storage import ObjectRef
 from services.dubbing.features import FeatureSpool, FloatRows, SegmentRows
@@ -22,6 +22,11 @@ from synctalk.errors import SyncTalkError
 
 Channel = grpc.aio.Channel
 _CHUNK_SAMPLES = 16_000
+_CODECS = {
+    "mp4": renderer_pb2.VIDEO_CODEC_H264,
+    "webm": renderer_pb2.VIDEO_CODEC_VP9_ALPHA,
+    "mov": renderer_pb2.VIDEO_CODEC_PRORES_4444,
+}
 
 
 def connect(target: str, settings: RpcSettings) -> AbstractAsyncContextManager[Channel]:
@@ -72,9 +77,10 @@ async def render_segment(
                 encoder_version=encoder_version,
                 features=_features(rows.rows, rows.first),
                 video_options=renderer_pb2.VideoOptions(
-                    codec=renderer_pb2.VIDEO_CODEC_H264,
+                    codec=_CODECS[request.video_format],
                     width_px=request.width_px,
                     height_px=request.height_px,
+                    background=_background(request),
                 ),
                 output_key=output_key,
                 context_before=_features(rows.before, rows.first - len(rows.before)),
@@ -83,6 +89,22 @@ async def render_segment(
             timeout=timeout_s,
         )
     return object_ref(done.segment)
+
+
+def _background(request: DubRequest) -> renderer_pb2.Background:
+    """Of a request that :func:`services.common.dubs.check_supported` has seen."""
+    background = renderer_pb2.Background()
+    if request.background == "colour":
+        red, green, blue = bytes.fromhex(request.background_colour[1:])
+        background.colour.CopyFrom(renderer_pb2.RgbColour(red=red, green=green, blue=blue))
+    elif request.background == "image":
+        assert request.background_image is not None
+        background.image.CopyFrom(object_ref_message(request.background_image))
+    elif request.background == "transparent":
+        background.transparent.SetInParent()
+    else:
+        background.source.SetInParent()
+    return background
 
 
 async def _speech(tenant: str, sound: Pcm) -> AsyncIterator[expression_pb2.GenerateRequest]:

@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-import av
-import cv2
-import numpy as np
-
-from services.common.dubs import DubOutput, DubRequest, check_supported, dub_prefix
+from services.common.dubs import (
+    CONTENT_TYPES,
+    DubOutput,
+    DubRequest,
+    check_supported,
+    dub_prefix,
+)
 from services.common.errors import NotFound
 from services.common.job_progress import JobProgress
 from services.common.jobs import JobContext
@@ -23,8 +25,9 @@ from services.common.storage import ObjectRef, ObjectStore
 from services.dubbing import clients
 from services.dubbing.captions import spread_text, to_srt, to_vtt
 from services.dubbing.features import FeatureSpool
-from services.dubbing.join import Joiner
+from services.dubbing.join import FORMS, Joiner
 from services.dubbing.plan import Segment, plan_segments
+from services.dubbing.preview import first_picture
 from services.dubbing.replicas import Place, ReplicaPool
 from services.dubbing.segments import Checkpoint, Done, render_all
 from services.dubbing.settings import DubbingSettings
@@ -33,7 +36,6 @@ from synctalk.errors import InputError
 
 FPS = 25
 SHARES = {"audio": 1.0, "features": 4.0, "render": 88.0, "join": 7.0}
-_PREVIEW_PX = 640
 _FEATURES_TIMEOUT_S = 120.0
 
 
@@ -57,6 +59,7 @@ class Dub:
         self._store = store
         self._settings = settings
         self._folder = folder
+        self._form = FORMS[request.video_format]
         self._progress = JobProgress(context, SHARES)
         self._tenant = context.job.tenant
         self._prefix = f"{dub_prefix(self._tenant, context.job.id)}/attempts/{context.attempt}"
@@ -85,10 +88,12 @@ class Dub:
     def _check(self) -> None:
         check_supported(self._request)
         parse_name("avatar_version", self._request.avatar_version, "tenants", "avatars", "versions")
+        image = self._request.background_image
         for field, path in (
             ("avatar_version", self._request.avatar_version),
             ("bundle", self._request.bundle.prefix),
             ("audio", self._request.audio.key),
+            *((("background_image", image.key),) if image else ()),
         ):
             check_owned(field, path, self._tenant)
 
@@ -128,7 +133,7 @@ class Dub:
             async def render(place: Place[clients.Channel], segment: Segment) -> ObjectRef:
                 return await clients.render_segment(
                     place.channel, self._request, spool.read(segment), spool.encoder_version,
-                    f"{self._prefix}/segments/{segment.first:07}.ts",
+                    f"{self._prefix}/segments/{segment.first:07}.{self._form.suffix}",
                     self._settings.dubbing_segment_timeout_s,
                 )  # fmt: skip
 
@@ -169,9 +174,10 @@ class Dub:
     async def _join(self, done: tuple[Done, ...], sound: Pcm) -> tuple[ObjectRef, ObjectRef]:
         """Preview and video, stored."""
         self._progress.report("join")
-        path, piece = self._folder / "video.mp4", self._folder / "segment.ts"
+        name = f"video.{self._request.video_format}"
+        path, piece = self._folder / name, self._folder / "segment"
         preview: ObjectRef | None = None
-        with Joiner(path, FPS, sound) as joiner:
+        with Joiner(path, FPS, sound, self._form) as joiner:
             for number, each in enumerate(done):
                 await asyncio.to_thread(self._store.get_file, each.stored, piece)
                 if preview is None:
@@ -180,12 +186,15 @@ class Dub:
                 self._progress.report("join", 0.7 * (number + 1) / len(done))
         assert preview is not None
         video = await asyncio.to_thread(
-            self._store.put_file, f"{self._prefix}/video.mp4", path, "video/mp4"
+            self._store.put_file,
+            f"{self._prefix}/{name}",
+            path,
+            CONTENT_TYPES[self._request.video_format],
         )
         return preview, video
 
     async def _preview(self, segment: Path) -> ObjectRef:
-        data = await asyncio.to_thread(_first_picture, segment)
+        data = await asyncio.to_thread(first_picture, segment, self._form)
         key = f"{self._prefix}/preview.jpg"
         ref = await asyncio.to_thread(self._store.put_bytes, key, data, "image/jpeg")
         self._progress.show(ref)
@@ -202,16 +211,3 @@ class Dub:
     async def _caption(self, kind: str, text: str, mime: str) -> ObjectRef:
         key = f"{self._prefix}/captions.{kind}"
         return await asyncio.to_thread(self._store.put_bytes, key, text.encode(), mime)
-
-
-def _first_picture(segment: Path) -> bytes:
-    """JPEG of a segment's first frame."""
-    with av.open(str(segment), format="mpegts") as container:
-        frame = next(container.decode(video=0))
-        scale = min(1.0, _PREVIEW_PX / max(frame.width, frame.height))
-        image = frame.to_ndarray(
-            width=round(frame.width * scale), height=round(frame.height * scale), format="bgr24"
-        )
-    written, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    assert written
-    return np.asarray(data).tobytes()

@@ -1,12 +1,13 @@
-"""Segments to one MP4 without re-encoding, and the sound beside them.
+"""Segments to one video without re-encoding, and the sound beside them.
 
-Packets are copied. What makes that seamless is the renderer's: every segment begins with an IDR
-picture, refers to nothing outside itself, and has the parameter sets of all others.
+Packets are copied. What makes that seamless is the renderer's: every segment begins with a key
+frame, refers to nothing outside itself, and has the parameter sets of all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -18,22 +19,53 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from services.common.dubs import VideoFormat
 from services.common.errors import CorruptData
 from services.dubbing.sound import Pcm
 
 _BLOCK = 1024
 
 
+@dataclass(frozen=True)
+class Form:
+    """How segments come and how they are joined.
+
+    Args:
+        suffix: of a segment's key and file.
+        demuxer: reads a segment.
+        muxer: writes the whole, and with ``options``.
+        sound: encoder of the sound.
+        decoder: gives back the alpha channel; empty: there is none.
+    """
+
+    suffix: str
+    demuxer: str
+    muxer: str
+    options: Mapping[str, str] = field(hash=False)
+    sound: str
+    decoder: str = ""
+
+
+_FAST_START = {"movflags": "+faststart"}
+FORMS: dict[VideoFormat, Form] = {
+    "mp4": Form("ts", "mpegts", "mp4", _FAST_START, "aac"),
+    "webm": Form("webm", "matroska", "webm", {}, "libopus", "libvpx-vp9"),
+    "mov": Form("mov", "mov", "mov", _FAST_START, "pcm_s16le", "prores"),
+}
+
+
 class Joiner:
-    """Writes the MP4; a context manager. The sound is written as far as the picture has come.
+    """Writes the video; a context manager. The sound is written as far as the picture has come.
 
     Args:
         path: file to write.
         fps: frames per second.
         sound: what is heard, from the first frame on.
+        form: of segments and video.
     """
 
-    def __init__(self, path: Path, fps: int, sound: Pcm) -> None:
+    def __init__(self, path: Path, fps: int, sound: Pcm, form: Form) -> None:
+        self._form = form
         self.frame_count = 0
         self._fps = fps
         self._sound = sound
@@ -42,7 +74,7 @@ class Joiner:
         self._video: VideoStream | None = None
         self._extradata = b""
         self._container = av.open(
-            str(path), "w", format="mp4", container_options={"movflags": "+faststart"}
+            str(path), "w", format=form.muxer, container_options=dict(form.options)
         )
 
     def add(self, segment: Path, frame_count: int) -> None:
@@ -51,7 +83,7 @@ class Joiner:
         Raises:
             CorruptData: it has another number of frames, or cannot follow the ones before.
         """
-        with av.open(str(segment), format="mpegts") as source:
+        with av.open(str(segment), format=self._form.demuxer) as source:
             stream = source.streams.video[0]
             video = self._video or self._begin(stream)
             if bytes(stream.codec_context.extradata or b"") != self._extradata:
@@ -83,10 +115,15 @@ class Joiner:
     def _begin(self, template: VideoStream) -> VideoStream:
         self._video = self._container.add_stream_from_template(template)
         self._video.time_base = Fraction(1, 90_000)
+        if self._form.muxer == "webm":  # players look for it before they show the alpha channel
+            self._video.metadata["alpha_mode"] = "1"
         self._extradata = bytes(template.codec_context.extradata or b"")
-        audio = self._container.add_stream("aac", rate=self._sound.sample_rate_hz, layout="mono")
+        audio = self._container.add_stream(
+            self._form.sound, rate=self._sound.sample_rate_hz, layout="mono"
+        )
         assert isinstance(audio, AudioStream)
-        audio.bit_rate = 128_000
+        if not self._form.sound.startswith("pcm"):
+            audio.bit_rate = 128_000
         self._audio = audio
         return self._video
 
@@ -113,7 +150,7 @@ def _on_frames(
         if packet.dts is None or packet.pts is None or packet.time_base is None:
             continue  # the end of the stream
         if base is None:
-            base = packet.pts  # an IDR picture is decoded and shown first
+            base = packet.pts  # a key frame is decoded and shown first
         frames = packet.time_base * fps
         pts, dts = (first + round((stamp - base) * frames) for stamp in (packet.pts, packet.dts))
         packet.time_base = Fraction(1, fps)

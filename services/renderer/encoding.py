@@ -1,8 +1,8 @@
-"""A segment as H.264 that joins others without re-encoding.
+"""A segment as video that joins others without re-encoding.
 
-Every segment begins with an IDR picture, refers to nothing outside (closed GOPs) and has the same
-parameter sets as all others of its size. One thread: what x264 writes depends on how many there
-are, and a segment must not depend on the machine that rendered it.
+Every segment begins with a key frame (H.264: an IDR picture), refers to nothing outside (closed
+GOPs) and has the same parameter sets as all others of its size. One thread: what x264 writes
+depends on how many there are, and a segment must not depend on the machine that rendered it.
 """
 
 from __future__ import annotations
@@ -17,29 +17,40 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from synctalk.media import Yuv420
+from synctalk.media.alpha import AlphaCodec, AlphaFrames
 from synctalk.media.planes import convert_to_yuv, frame_from_yuv
+from synctalk.render.compositing import Cutout
 
 _OPTIONS = {"preset": "veryfast", "crf": "18", "threads": "1", "flags": "+cgop"}
 
 
 class SegmentEncoder:
-    """Writes an elementary stream in MPEG-TS; a context manager.
+    """Writes H.264 in MPEG-TS, or what ``alpha`` says; a context manager.
 
     Args:
         path: file to write.
         width, height: px, even; frames of another size are scaled.
         fps: frames per second.
+        alpha: how video with an alpha channel is stored; None: there is none.
     """
 
-    def __init__(self, path: Path, width: int, height: int, fps: int) -> None:
+    def __init__(
+        self, path: Path, width: int, height: int, fps: int, alpha: AlphaCodec | None = None
+    ) -> None:
         self.frame_count = 0
         self._size = (width, height)
         self._time_base = Fraction(1, fps)
         self._scaler = VideoReformatter()
-        self._container = av.open(str(path), "w", format="mpegts")
-        stream = self._container.add_stream("libx264", rate=fps, options=_OPTIONS)
+        self._alpha = AlphaFrames(alpha.pix_fmt if alpha else "yuva420p", width, height)
+        self._container = av.open(
+            str(path), "w", format=alpha.container if alpha else "mpegts",
+            container_options={"fflags": "+bitexact"} if alpha else {},
+        )  # fmt: skip
+        codec, options = (alpha.codec, dict(alpha.options)) if alpha else ("libx264", _OPTIONS)
+        stream = self._container.add_stream(codec, rate=fps, options=options)
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.width, stream.height = width, height
+        stream.pix_fmt = alpha.pix_fmt if alpha else "yuv420p"
         context = stream.codec_context
         context.time_base = self._time_base
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
@@ -53,6 +64,13 @@ class SegmentEncoder:
         if (frame.width, frame.height) != self._size:
             frame = convert_to_yuv(frame, *self._size, self._scaler)
             frame.colorspace = frame.color_primaries = frame.color_trc = frame.color_range = 1
+        self._encode(frame)
+
+    def write_cutout(self, cut: Cutout) -> None:
+        """Append a frame of straight colours with its alpha channel."""
+        self._encode(self._alpha(cut.picture, cut.matte))
+
+    def _encode(self, frame: av.VideoFrame) -> None:
         frame.pts, frame.time_base = self.frame_count, self._time_base
         self._container.mux(self._stream.encode(frame))
         self.frame_count += 1

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from services.renderer.encoding import SegmentEncoder
 from services.renderer.lips import SegmentFeatures, segment_lips
 from services.renderer.loading import LoadedAvatar
-from synctalk.avatar import Driving
-from synctalk.bundle import BUNDLE_PLATES, SOURCE, BundleManifest
-from synctalk.dubbing import play_order
+from synctalk.avatar import Avatar, Driving
+from synctalk.backdrop import Backdrop, Order
+from synctalk.bundle import BundleManifest
+from synctalk.dubbing import cutouts, dubbed_frames, play_order
 from synctalk.errors import Cancelled, InputError
 from synctalk.media import Yuv420
-from synctalk.media.ordered import ordered_frames
+from synctalk.media.alpha import AlphaCodec
+from synctalk.render.compositing import Cutout
 
 MAX_SIDE_PX = 4096
 
@@ -54,24 +57,48 @@ def output_size(manifest: BundleManifest, width_px: int, height_px: int) -> tupl
     return width, height
 
 
-def segment_frames(avatar: LoadedAvatar, features: SegmentFeatures) -> Iterator[Yuv420]:
+@dataclass(frozen=True)
+class Look:
+    """How a segment is to look.
+
+    Args:
+        width, height: px, even.
+        backdrop: what stands behind the person; None: what was filmed.
+        alpha: how video with an alpha channel is stored; goes with a transparent backdrop.
+    """
+
+    width: int
+    height: int
+    backdrop: Backdrop | None = None
+    alpha: AlphaCodec | None = None
+
+
+def segment_frames(
+    avatar: LoadedAvatar, features: SegmentFeatures, backdrop: Backdrop | None = None
+) -> Iterator[Yuv420]:
     """Its frames at the source's resolution, those of a whole run bit by bit."""
-    person, manifest = avatar.avatar, avatar.avatar.manifest
+    yield from dubbed_frames(avatar.avatar, *_played(avatar.avatar, features), backdrop)
+
+
+def segment_cutouts(
+    avatar: LoadedAvatar, features: SegmentFeatures, backdrop: Backdrop
+) -> Iterator[Cutout]:
+    """As :func:`segment_frames`, before a transparent backdrop; colours are straight."""
+    yield from cutouts(avatar.avatar, *_played(avatar.avatar, features), backdrop)
+
+
+def _played(person: Avatar, features: SegmentFeatures) -> tuple[Driving, Order]:
+    manifest = person.manifest
     end = features.first + len(features.rows)
     order = play_order(manifest.n_frames, manifest.cuts, end)[features.first :]
     moves = person.source[order]
-    driving = Driving(segment_lips(person, features), moves.expression, moves.R, moves.t)
-    crops = person.render_yuv(driving, ordered_frames(avatar.folder / BUNDLE_PLATES, order))
-    sources = ordered_frames(avatar.folder / SOURCE, order)
-    for index, crop, source in zip(order, crops, sources, strict=True):
-        person.blend_into(source, crop, person.source_mesh[index])
-        yield source
+    return Driving(segment_lips(person, features), moves.expression, moves.R, moves.t), order
 
 
 def render_segment(
     avatar: LoadedAvatar,
     features: SegmentFeatures,
-    size: tuple[int, int],
+    look: Look,
     path: Path,
     stopping: Callable[[], bool],
 ) -> RenderedSegment:
@@ -81,14 +108,28 @@ def render_segment(
         Cancelled: ``stopping`` said so between two frames.
     """
     began_s, encode_s = time.perf_counter(), 0.0
-    with SegmentEncoder(path, *size, avatar.avatar.manifest.fps) as encoder:
-        for frame in segment_frames(avatar, features):
+    fps = avatar.avatar.manifest.fps
+    with SegmentEncoder(path, look.width, look.height, fps, look.alpha) as encoder:
+        for write in _writes(avatar, features, look, encoder):
             if stopping():
                 raise Cancelled("the caller has gone")
             lap_s = time.perf_counter()
-            encoder.write(frame)
+            write()
             encode_s += time.perf_counter() - lap_s
     return RenderedSegment(encoder.frame_count, time.perf_counter() - began_s, encode_s)
+
+
+def _writes(
+    avatar: LoadedAvatar, features: SegmentFeatures, look: Look, encoder: SegmentEncoder
+) -> Iterator[Callable[[], None]]:
+    """A call for each frame that is ready to be encoded."""
+    if look.alpha is not None:
+        assert look.backdrop is not None
+        for cut in segment_cutouts(avatar, features, look.backdrop):
+            yield partial(encoder.write_cutout, cut)
+    else:
+        for frame in segment_frames(avatar, features, look.backdrop):
+            yield partial(encoder.write, frame)
 
 
 def _even(length: float) -> int:

@@ -8,17 +8,19 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
+from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.common.artifacts import ArtifactRef
 from services.common.names import check_owned, parse_name
-from services.common.rpc.messages import artifact_ref, object_ref_message
+from services.common.rpc.messages import artifact_ref, object_ref, object_ref_message
 from services.common.storage import ObjectRef, ObjectStore
 from services.gen.avatar.v1 import renderer_pb2 as pb
 from services.gen.avatar.v1 import trainer_pb2, types_pb2
@@ -32,15 +34,22 @@ from services.renderer.loading import (
     load_avatar,
     read_manifest,
 )
-from services.renderer.segment import RenderedSegment, output_size, render_segment
+from services.renderer.segment import Look, RenderedSegment, output_size, render_segment
 from services.renderer.settings import RendererSettings
+from synctalk.backdrop import Backdrop
 from synctalk.bundle import BundleManifest
 from synctalk.dataset import sha256_file
 from synctalk.errors import InputError
 from synctalk.face_sync.encoder import LAYOUT, WEIGHTS
+from synctalk.media import read_picture
+from synctalk.media.alpha import PRORES_4444, VP9_ALPHA, AlphaCodec
 
 T = TypeVar("T")
+Image = NDArray[np.uint8]
 MAX_FRAMES = 1500
+_PICTURES = 4
+_ALPHA = {pb.VIDEO_CODEC_VP9_ALPHA: VP9_ALPHA, pb.VIDEO_CODEC_PRORES_4444: PRORES_4444}
+_MIMES = {"webm": "video/webm", "mov": "video/quicktime"}
 
 _BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 FRAMES = Counter("synctalk_render_frames_total", "Frames rendered and encoded")
@@ -64,6 +73,9 @@ class RendererServicer(RendererServiceServicer):
         self._folder = folder
         self._encoder_version = sha256_file(WEIGHTS)
         self._slots = asyncio.Semaphore(settings.renderer_max_segments)
+        self._pictures = lru_cache(_PICTURES)(
+            self._fetch_picture
+        )  # the segments of a dub share one
         budget = Size(settings.renderer_cache_bytes, settings.renderer_cache_disk_bytes)
         self._cache: LeaseCache[str, LoadedAvatar] = LeaseCache(budget, discard_avatar)
 
@@ -75,7 +87,10 @@ class RendererServicer(RendererServiceServicer):
         tenant, bundle = _named(request.avatar_version, request.bundle)
         check_owned("output_key", request.output_key, tenant)
         self._check_encoder(request.encoder_version)
-        _check_options(request.video_options)
+        _alpha_of(request.video_options)
+        image = request.video_options.background.image
+        if request.video_options.background.WhichOneof("kind") == "image":
+            check_owned("background.image", image.key, tenant)
         features = _features(request)
         with WAITING.track_inprogress():
             await self._slots.acquire()
@@ -137,12 +152,15 @@ class RendererServicer(RendererServiceServicer):
     ) -> pb.RenderSegmentResponse:
         options = request.video_options
         size = output_size(avatar.avatar.manifest, options.width_px, options.height_px)
+        alpha = _alpha_of(options)
+        mime = _MIMES[alpha.container] if alpha else "video/mp2t"
 
         def work(stopping: Callable[[], bool]) -> tuple[RenderedSegment, ObjectRef]:
+            look = Look(*size, self._backdrop(avatar, options.background), alpha)
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-                path = Path(folder) / "segment.ts"
-                rendered = render_segment(avatar, features, size, path, stopping)
-                return rendered, self._store.put_file(request.output_key, path, "video/mp2t")
+                path = Path(folder) / "segment"
+                rendered = render_segment(avatar, features, look, path, stopping)
+                return rendered, self._store.put_file(request.output_key, path, mime)
 
         rendered, stored = await _in_thread(work)
         FRAMES.inc(rendered.frame_count)
@@ -154,6 +172,30 @@ class RendererServicer(RendererServiceServicer):
             render_time=_duration(rendered.render_s),
             encode_time=_duration(rendered.encode_s),
         )
+
+    def _backdrop(self, avatar: LoadedAvatar, background: pb.Background) -> Backdrop | None:
+        """What the request wants behind the person.
+
+        Raises:
+            MediaError: the image is none.
+            BundleError: the avatar is too old for it.
+        """
+        kind = background.WhichOneof("kind")
+        if kind in (None, "source"):
+            return None
+        picture = None
+        if kind == "colour":
+            picture = _colour(background.colour)
+        elif kind == "image":
+            picture = self._pictures(object_ref(background.image))
+        return Backdrop(avatar.avatar.bundle, picture)
+
+    def _fetch_picture(self, ref: ObjectRef) -> Image:
+        """An uploaded picture, decoded in the limited process."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            path = Path(folder) / "picture"
+            self._store.get_file(ref, path)
+            return read_picture(path)
 
     def _check_encoder(self, version: str) -> None:
         if version != self._encoder_version:
@@ -205,22 +247,32 @@ def _named(version: str, bundle: types_pb2.ArtifactRef) -> tuple[str, ArtifactRe
     return tenant, artifact_ref(bundle)
 
 
-def _check_options(options: pb.VideoOptions) -> None:
-    # A bundle holds footage and no matte of the person, so nothing else can be put behind.
-    kind = options.background.WhichOneof("kind")
-    if kind not in (None, "source"):
+def _alpha_of(options: pb.VideoOptions) -> AlphaCodec | None:
+    """How the alpha channel is stored, where there is one.
+
+    Raises:
+        InputError: a codec that the background does not fit.
+    """
+    alpha = _ALPHA.get(options.codec)
+    if (options.background.WhichOneof("kind") == "transparent") != (alpha is not None):
         raise InputError(
-            f"background {kind} was asked for, and avatars of this release carry no matte",
-            reason="BACKGROUND_UNSUPPORTED",
-            remedy="Use the source background, or film before the background you want.",
+            f"codec {pb.VideoCodec.Name(options.codec)} with background "
+            f"{options.background.WhichOneof('kind') or 'source'}",
+            reason="VIDEO_FORMAT",
+            remedy="Use VP9_ALPHA or PRORES_4444 with a transparent background, H264 with others.",
         )
-    if options.codec not in (pb.VIDEO_CODEC_UNSPECIFIED, pb.VIDEO_CODEC_H264):
+    return alpha
+
+
+def _colour(colour: pb.RgbColour) -> Image:
+    values = (colour.red, colour.green, colour.blue)
+    if max(values) > 255:
         raise InputError(
-            f"codec {pb.VideoCodec.Name(options.codec)} needs a transparent background, which "
-            "avatars of this release do not have",
-            reason="CODEC_UNSUPPORTED",
-            remedy="Use H.264.",
+            f"background.colour is {values}",
+            reason="BAD_COLOUR",
+            remedy="Each of red, green and blue is from 0 to 255.",
         )
+    return np.array([[values]], np.uint8)
 
 
 def _features(request: pb.RenderSegmentRequest) -> SegmentFeatures:

@@ -155,7 +155,9 @@ def dub(
     audio: Annotated[
         Path, typer.Argument(metavar="AUDIO", help="Speech of any person, in any audio format.")
     ],
-    out: Annotated[Path, typer.Option(help="The MP4 to write.")],
+    out: Annotated[
+        Path, typer.Option(help="The MP4 to write; WebM or MOV where nothing stands behind.")
+    ],
     portrait: Annotated[
         bool,
         typer.Option(
@@ -163,18 +165,35 @@ def dub(
             help="Blend the face into the full source picture, or write the face crop alone.",
         ),
     ] = True,
+    background: Annotated[
+        str,
+        typer.Option(
+            metavar="source|#RRGGBB|IMAGE|transparent",
+            help="What stands behind the person: what was filmed, a colour, a picture, or nothing.",
+        ),
+    ] = "source",
     device: DeviceOption = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Make an avatar speak: any speech in, an MP4 of the person saying it out.
+    """Make an avatar speak: any speech in, a video of the person saying it out.
 
     Example: [bold]synctalk dub me.avatar speech.wav --out dubbed.mp4[/]
+
+    For editing: [bold]synctalk dub me.avatar speech.wav --background transparent --out me.mov[/]
     """
 
     def work(progress: ProgressCallback) -> Outcome:
         from synctalk import dub as call
 
-        done = call(avatar, audio, out, portrait=portrait, device=device, progress=progress)
+        done = call(
+            avatar,
+            audio,
+            out,
+            portrait=portrait,
+            background=background,
+            device=device,
+            progress=progress,
+        )
         return report.dubbed(done)
 
     run(

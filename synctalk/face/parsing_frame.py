@@ -169,7 +169,8 @@ def parse_frame(window: Window, scene: SceneModel, config: ParsingConfig) -> Par
         parts[HAIR] -= loose
         parts[TORSO] += loose
     offset = background_now(current.small, scene.background, surely_background(view.person))
-    alpha = person_alpha(current.frame, current.small, view.person, offset, scene.background)
+    edge = guided_edge(current.frame, current.small, view.person)
+    alpha = solved_edge(edge, current.frame, current.small, view.person, offset, scene.background)
 
     full_outline = current.outline.scaled(size / WORK_SIZE)
     full_below = below_jaw(full_outline, size)
@@ -210,38 +211,57 @@ def _parse_without_head(seen: SeenFrame) -> ParsedFrame:
     return ParsedFrame(seen.frame, labels, nothing, seen.frame.copy())
 
 
-def person_alpha(
-    frame: Image, small: Image, person: FloatArray, offset: FloatArray, background: Background
-) -> FloatArray:
-    """The person's alpha at full size: a coarse map of it, its edge drawn by the image.
-
-    Near the edge, where the scene behind is known and differs from the person, alpha is solved for
-    from the pixel's colour.
+def guided_edge(frame: Image, small: Image, person: FloatArray) -> FloatArray:
+    """A coarse map of the person [h, w] at full size, [H, W], its edge drawn by the image.
 
     Args:
         frame: uint8 [H, W, 3]; small: uint8 [h, w, 3], the same at working size.
-        person: [h, w] in [0, 1].
+    """
+    grey_small = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY) * np.float32(1 / 255)
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) * np.float32(1 / 255)
+    return np.clip(guided_upsample(grey_small, person, grey, 3, 1e-3), 0, 1)
+
+
+def solved_edge(
+    alpha: FloatArray,
+    frame: Image,
+    small: Image,
+    person: FloatArray,
+    offset: FloatArray,
+    background: Background,
+    tolerance: float = np.inf,
+) -> FloatArray:
+    """The person's alpha, near the edge solved for from the pixels' colours.
+
+    There, where the scene behind is known and differs from the person, colours say how much of
+    each a pixel shows; elsewhere ``alpha`` stays.
+
+    Args:
+        alpha: [H, W] in [0, 1], what is known of it; written to.
+        frame: uint8 [H, W, 3]; small: uint8 [h, w, 3], the same at working size.
+        person: [h, w] in [0, 1], whose edge it is.
         offset: [h, w, 3] from :func:`background_now`.
         background: of the size of ``frame``.
+        tolerance: how far a pixel's colour may be off every mix of person and scene, as a share of
+            the distance between those two.
 
     Returns:
         float32 [H, W] in [0, 1].
     """
     shape, small_shape = frame.shape[:2], small.shape[:2]
-    grey_small = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY) * np.float32(1 / 255)
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) * np.float32(1 / 255)
-    alpha = np.clip(guided_upsample(grey_small, person, grey, 3, 1e-3), 0, 1)
-
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
     least, most = cv2.erode(person, kernel), cv2.dilate(person, kernel)
     near = fill_coarsely(small.astype(np.float32), (least > 0.95).astype(np.float32))
     band = cv2.resize(most - least, shape[::-1])
     at = np.nonzero((band > 0.02) & (background.trust > 0))
     small_at = tuple(i * n // full for i, n, full in zip(at, small_shape, shape, strict=True))
-    solved, contrast = alpha_from_background(
-        frame[at].astype(np.float32), near[small_at], background.image[at] + offset[small_at]
-    )
+    colours, person_there = frame[at].astype(np.float32), near[small_at]
+    scene_there = background.image[at] + offset[small_at]
+    solved, contrast = alpha_from_background(colours, person_there, scene_there)
     certain = contrast / (contrast + np.float32(_FAINT**2)) * background.trust[at]
+    if tolerance < np.inf:
+        off = colours - scene_there - solved[:, None] * (person_there - scene_there)
+        certain *= np.exp(-(off * off).sum(-1) / np.maximum(contrast * tolerance**2, 1))
     alpha[at] += (solved - alpha[at]) * certain * band[at]
     return np.asarray(np.clip((alpha - 0.05) / 0.9, 0, 1), np.float32)
 

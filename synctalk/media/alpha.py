@@ -31,14 +31,18 @@ class AlphaCodec:
     options: Mapping[str, str] = field(hash=False)
 
 
+FF_QP2LAMBDA = 118
+"""FFmpeg's unit of quality; one quantiser for all frames saves ProRes its search for the best."""
+
 VP9_ALPHA = AlphaCodec(
     "webm", "libvpx-vp9", "libvpx-vp9", "yuva420p", "libopus",
-    {"deadline": "good", "cpu-used": "5", "crf": "22", "b": "0", "threads": "1",
+    {"deadline": "realtime", "cpu-used": "6", "crf": "22", "b": "0", "threads": "1",
      "auto-alt-ref": "0", "lag-in-frames": "0"},
 )  # fmt: skip
 PRORES_4444 = AlphaCodec(
     "mov", "prores_ks", "prores", "yuva444p10le", "pcm_s16le",
-    {"profile": "4444", "alpha_bits": "8", "vendor": "apl0", "threads": "1"},
+    {"profile": "4444", "alpha_bits": "8", "vendor": "apl0", "threads": "1",
+     "flags": "+qscale", "global_quality": str(2 * FF_QP2LAMBDA)},
 )  # fmt: skip
 BY_CONTAINER = {codec.container: codec for codec in (VP9_ALPHA, PRORES_4444)}
 

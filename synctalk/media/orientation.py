@@ -34,11 +34,10 @@ class Orientation:
 
     def apply(self, picture: Yuv420) -> Yuv420:
         """The upright picture; exact."""
-        y, u, v = (self.turn(p) for p in picture)
+        y, u, v = (self._turn(p) for p in picture)
         return Yuv420(y, u, v)
 
-    def turn(self, image: UInt8Array) -> UInt8Array:
-        """The upright image [H, W, ...]; exact."""
+    def _turn(self, image: UInt8Array) -> UInt8Array:
         if self.mirrored:
             image = image[:, ::-1]
         return np.ascontiguousarray(np.rot90(image, -self.rotation_deg // 90))

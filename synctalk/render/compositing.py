@@ -17,7 +17,6 @@ from synctalk.media.planes import Yuv420
 from synctalk.render import _kernel
 
 Image = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 EMPTY = (16, 128, 128)
 """Y, U, V of black: where a premultiplied picture holds nothing."""
@@ -26,6 +25,8 @@ _FEW = 0.01
 """Share of the frame that must be background before its brightness is told from it."""
 _COARSE = 16
 """Colours are continued beyond the person on a grid this coarse, px."""
+_AFAR = 1e-3
+"""Weight of the person's mean colour there; it counts where no part of the person is near."""
 
 
 class Cutout(NamedTuple):
@@ -121,21 +122,27 @@ def straight(cut: Cutout) -> Yuv420:
     """
     planes = []
     for i, (plane, matte) in enumerate(zip(cut.picture, _per_plane(cut.matte), strict=True)):
-        colour = plane.astype(np.float32) - EMPTY[i]
-        alpha = matte.astype(np.float32) * np.float32(1 / 255)
-        opened = np.clip(colour / np.maximum(alpha, 1 / 255) + EMPTY[i], _LEAST[i], _MOST[i])
-        filled = _continued(colour, alpha, _COARSE // (1 if i == 0 else 2)) + EMPTY[i]
+        filled = _continued(plane, matte, EMPTY[i], _COARSE // (1 if i == 0 else 2))
+        edge = (matte > 0) & (matte < 255)
+        alpha = matte[edge].astype(np.float32) / 255
+        colour = (plane[edge] - np.float32(EMPTY[i])) / alpha + EMPTY[i]
         trust = np.minimum(4 * alpha, 1)  # below a quarter, rounding counts for more than colour
-        planes.append(np.rint(filled + (opened - filled) * trust).astype(np.uint8))
+        near = filled[edge]
+        mixed = near + (np.clip(colour, _LEAST[i], _MOST[i]) - near) * trust
+        np.copyto(filled, plane, where=matte == 255)
+        filled[edge] = np.rint(mixed)
+        planes.append(filled)
     return Yuv420(*planes)
 
 
-def _continued(colour: Floats, alpha: Floats, step: int) -> Floats:
-    """Premultiplied ``colour`` [h,w] carried on smoothly beyond where ``alpha`` [h,w] is."""
-    height, width = colour.shape
+def _continued(plane: Image, matte: Image, empty: int, step: int) -> Image:
+    """The colours of a premultiplied plane [h,w] carried on smoothly beyond its matte [h,w]."""
+    height, width = plane.shape
     grid = (max(1, width // step), max(1, height // step))
-    sums = [cv2.resize(plane, grid, interpolation=cv2.INTER_AREA) for plane in (colour, alpha)]
-    total = float(sums[0].sum()) / max(float(sums[1].sum()), 1e-6)
-    near, weight = (cv2.GaussianBlur(plane, (0, 0), 1.0) for plane in sums)
-    filled = (near + 1e-3 * total) / (weight + 1e-3)
-    return np.asarray(cv2.resize(filled, (width, height)), np.float32)
+    colour = cv2.resize(plane, grid, interpolation=cv2.INTER_AREA).astype(np.float32) - empty
+    alpha = cv2.resize(matte, grid, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    total = float(colour.sum()) / max(float(alpha.sum()), 1e-6)
+    near, weight = (cv2.GaussianBlur(sums, (0, 0), 1.0) for sums in (colour, alpha))
+    filled = (near + _AFAR * total) / (weight + _AFAR) + empty
+    small = np.rint(np.clip(filled, 0, 255)).astype(np.uint8)
+    return np.asarray(cv2.resize(small, (width, height)), np.uint8)

@@ -9,9 +9,11 @@ map is the person network's.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice, repeat
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,7 +21,12 @@ from numpy.typing import NDArray
 
 from synctalk.bundle import FrameMattes, Mattes
 from synctalk.dataset import FRAMES, MASKS, SubjectDataset
-from synctalk.face.parsing_frame import PartLabel, person_alpha, surely_background
+from synctalk.face.parsing_frame import (
+    PartLabel,
+    guided_edge,
+    solved_edge,
+    surely_background,
+)
 from synctalk.face.parsing_matte import smoothstep
 from synctalk.face.parsing_networks import WORK_SIZE, PersonSegmenter
 from synctalk.face.plates import Background, background_now, erase_mask, fit_background
@@ -29,12 +36,20 @@ from synctalk.progress import ProgressCallback, StageProgress
 
 Image = NDArray[np.uint8]
 Float = NDArray[np.float32]
+InT = TypeVar("InT")
+OutT = TypeVar("OutT")
 
 FIT_FRAMES = 64
 FIT_BYTES = 256 << 20
 """What the frames that the background is learnt from may take."""
 FEATHER = 12
 """Working px over which the crop's labels give way to the network beyond it."""
+EDGE_PX = 0.7
+"""Softness of an edge of which the colours say nothing, px of the crop (standard deviation)."""
+TOLERANCE = 0.35
+"""How far a pixel may be off every mix of person and scene, share of the distance of those."""
+STILL = 6.0
+"""Grey levels by which a still pixel differs from frame to frame."""
 REACH = 0.025
 """How far beyond what was seen a plain background is taken to go on, share of the height."""
 PLAIN = (4.0, 14.0)
@@ -55,6 +70,17 @@ def person_mattes(dataset: SubjectDataset, progress: ProgressCallback) -> Mattes
     """
     matter = _Matter(dataset)
     return Mattes(matter.scene.image, matter.frames(progress))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A frame's alpha [H,W] on its own, its grey image, and what was read of it."""
+
+    alpha: Float
+    look: Image
+    labels: Image
+    head: Image
+    neck_top: Float
 
 
 class _Matter:
@@ -87,25 +113,25 @@ class _Matter:
             strict=True,
         )
         stage = StageProgress(progress, "mattes", len(shot))
-        pending: deque[Future[FrameMattes]] = deque()
         with ThreadPoolExecutor(_THREADS, "mattes") as pool:
-            for each in islice(inputs, len(shot)):
-                pending.append(pool.submit(self._mattes, *each))
-                if len(pending) > 2 * _THREADS:
-                    yield pending.popleft().result()
-                    stage.advance()
-            for last in pending:
-                yield last.result()
-                stage.advance()
+            seen = _in_order(pool, self._see, islice(inputs, len(shot)))
+            yield from stage.wrap(_in_order(pool, self._mattes, _neighbours(seen)))
         yield from repeat(empty, manifest.n_frames - shot.stop)
 
-    def _mattes(self, frame: Image, labels: Image, head: Image, neck_top: Float) -> FrameMattes:
+    def _see(self, read: tuple[Image, Image, Image, Float]) -> _Seen:
+        frame, labels, head, neck_top = read
         small, person = self._coarse(frame, labels)
         offset = background_now(small, self.scene, surely_background(person))
-        alpha = person_alpha(frame, small, person, offset, self.scene)
-        source = np.round(255 * alpha).astype(np.uint8)
-        inner = self._crop.cut(source, len(labels))
-        return FrameMattes(source, plate_matte(inner, labels, head, neck_top))
+        edge = self._edge(frame, labels, small, person)
+        alpha = solved_edge(edge, frame, small, person, offset, self.scene, TOLERANCE)
+        look = cv2.blur(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (5, 5))
+        return _Seen(alpha, look, labels, head, neck_top)
+
+    def _mattes(self, window: tuple[_Seen, _Seen, _Seen]) -> FrameMattes:
+        now = window[1]
+        source = np.round(255 * _steady(window)).astype(np.uint8)
+        inner = self._crop.cut(source, len(now.labels))
+        return FrameMattes(source, plate_matte(inner, now.labels, now.head, now.neck_top))
 
     def _fit(self) -> Background:
         dataset = self._dataset
@@ -135,6 +161,19 @@ class _Matter:
         inside = _placed(known, self._corner, (height, width))
         return small, person + (inside - person) * self._inside
 
+    def _edge(self, frame: Image, labels: Image, small: Image, person: Float) -> Float:
+        """The person's alpha before colours are looked at, [H,W]: sharp as the labels know it."""
+        crop = self._crop
+        shown = (labels != PartLabel.BACKGROUND).astype(np.float32)
+        known: Float = cv2.resize(cv2.GaussianBlur(shown, (0, 0), EDGE_PX), (crop.side, crop.side))
+        if self._network is None:
+            return known
+        alpha = guided_edge(frame, small, person)
+        window = slice(crop.y, crop.y + crop.side), slice(crop.x, crop.x + crop.side)
+        inside = cv2.resize(self._inside, frame.shape[1::-1])[window]
+        alpha[window] += (known - alpha[window]) * inside
+        return alpha
+
     @property
     def _corner(self) -> tuple[float, float]:
         return self._crop.x * self._scale, self._crop.y * self._scale
@@ -144,6 +183,40 @@ class _Matter:
         height, width = self._small
         left, top = self._corner
         return np.outer(_ramp(top, height), _ramp(left, width)).astype(np.float32)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[InT], OutT], items: Iterable[InT]
+) -> Iterator[OutT]:
+    """Results in the order of the items, a few of which are under way at once."""
+    pending: deque[Future[OutT]] = deque()
+    for item in items:
+        pending.append(pool.submit(work, item))
+        if len(pending) > 2 * _THREADS:
+            yield pending.popleft().result()
+    for last in pending:
+        yield last.result()
+
+
+def _neighbours(items: Iterable[InT]) -> Iterator[tuple[InT, InT, InT]]:
+    """Each item with the one before and the one after it; at the ends itself stands for them."""
+    every = iter(items)
+    before = now = next(every)
+    for after in every:
+        yield before, now, after
+        before, now = now, after
+    yield before, now, now
+
+
+def _steady(window: tuple[_Seen, _Seen, _Seen]) -> Float:
+    """The middle frame's alpha, averaged with its neighbours' where nothing moves: no flicker."""
+    now = window[1]
+    total, weight = 2 * now.alpha, np.float32(2)
+    for other in (window[0], window[2]):
+        apart = cv2.absdiff(now.look, other.look).astype(np.float32) / STILL
+        still = np.exp(-apart * apart)
+        total, weight = total + still * other.alpha, weight + still
+    return np.asarray(total / weight, np.float32)
 
 
 def _ramp(first: float, length: int) -> Float:

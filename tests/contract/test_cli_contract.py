@@ -58,7 +58,7 @@ def test_each_command_explains_itself(command: str) -> None:
             ["VIDEO", "--out", "--tracker", "auto|mesh|face-alignment", "--size", "--face-model"],
         ),
         ("train", ["DATASET", "--out", "demo|standard|best", "auto|cpu|cuda", "--resume"]),
-        ("dub", ["AVATAR", "AUDIO", "--out", "--no-portrait"]),
+        ("dub", ["AVATAR", "AUDIO", "--out", "--no-portrait", "--background"]),
         ("evaluate", ["AVATAR", "DATASET", "--out"]),
         ("inspect", ["PATH"]),
         ("demo", ["--video", "--audio", "--out"]),

@@ -41,7 +41,7 @@ PROMISED = [
 PARAMETERS = {
     "preprocess": ["video", "out", "tracker", "size", "face_model", "progress"],
     "train": ["dataset", "out", "preset", "device", "resume", "progress"],
-    "dub": ["avatar", "audio", "out", "portrait", "device", "progress"],
+    "dub": ["avatar", "audio", "out", "portrait", "background", "device", "progress"],
     "evaluate": ["avatar", "dataset", "out", "device", "progress"],
     "describe": ["path"],
     "diagnose": [],

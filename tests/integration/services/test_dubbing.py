@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from suite import RunningService, Suite, on, wait_until
@@ -28,9 +29,12 @@ from services.dubbing.sound import Pcm, decode_sound
 from services.renderer.cache import Size
 from services.renderer.lips import SegmentFeatures
 from services.renderer.loading import LoadedAvatar
-from services.renderer.segment import render_segment
+from services.renderer.segment import Look, render_segment
 from synctalk.avatar import Avatar
+from synctalk.backdrop import Backdrop
 from synctalk.media import read_audio, write_wav
+from synctalk.media.alpha import VP9_ALPHA
+from synctalk.media.planes import plane
 
 SPEECH = Path(__file__).parents[3] / "samples" / "speech.wav"
 SPEECH_S = 8
@@ -43,6 +47,7 @@ JOBS = JobSettings(
 )  # fmt: skip
 During = Callable[["Desk"], Awaitable[None]]
 RENDERED = "synctalk_render_frames_total"
+WHOLE = Look(512, 512)
 
 
 @dataclass
@@ -161,15 +166,26 @@ def output_of(job: Job) -> DubOutput:
     return DUB_JOBS.load_result(job.result_json)
 
 
-def pictures(path: Path) -> list[str]:
+def shown(frame: av.VideoFrame) -> list[bytes]:
+    """Its samples, without what lies between rows and means nothing."""
+    return [plane(frame, i).tobytes() for i in range(len(frame.planes))]
+
+
+def pictures(path: Path, decoder: str = "h264") -> list[str]:
     with av.open(str(path)) as container:
+        context = av.codec.CodecContext.create(decoder, "r")
+        context.extradata = container.streams.video[0].codec_context.extradata
+        packets = container.demux(video=0)
         return [
-            hashlib.sha256(frame.to_ndarray().tobytes()).hexdigest()
-            for frame in container.decode(video=0)
+            hashlib.sha256(b"".join(shown(frame))).hexdigest()
+            for packet in packets
+            for frame in context.decode(packet)
         ]
 
 
-def single_run(studio: Studio, folder: Path) -> tuple[list[str], list[int]]:
+def single_run(
+    studio: Studio, folder: Path, look: Look = WHOLE, decoder: str = "h264"
+) -> tuple[list[str], list[int]]:
     """Decoded frames of a run in this process with the same boundaries, and these."""
     sound = decode_sound(studio.sound, folder, 16_000, 100)
     spool = asyncio.run(features_of(studio, sound, folder / "features"))
@@ -178,9 +194,9 @@ def single_run(studio: Studio, folder: Path) -> tuple[list[str], list[int]]:
     for segment in plan:
         rows = spool.read(segment)
         features = SegmentFeatures(rows.first, rows.rows, rows.before, rows.after)
-        path = folder / f"{segment.first}.ts"
-        render_segment(studio.avatar, features, (512, 512), path, lambda: False)
-        frames += pictures(path)
+        path = folder / f"{segment.first}"
+        render_segment(studio.avatar, features, look, path, lambda: False)
+        frames += pictures(path, decoder)
     spool.close()
     return frames, [segment.first for segment in plan]
 
@@ -234,6 +250,26 @@ def test_a_dub_joins_its_segments_without_a_seam(
     kept = {output.video.key, output.preview.key, output.captions_vtt.key}
     kept |= {key.replace(".vtt", ".srt") for key in kept if key.endswith(".vtt")}
     asyncio.run(wait_until(lambda: {item.key for item in studio.store.list(prefix)} == kept))
+
+
+def test_a_transparent_dub_is_webm_with_alpha_and_without_a_seam(
+    studio: Studio, worker: RunningService, tmp_path: Path
+) -> None:
+    job = studio.run(studio.request(background="transparent", video_format="webm", height_px=128))
+    output = output_of(job)
+    assert output.video.key.endswith("/video.webm")
+    video = tmp_path / "video.webm"
+    studio.store.get_file(output.video, video)
+    look = Look(128, 128, Backdrop(studio.avatar.avatar.bundle, None), VP9_ALPHA)
+    expected, boundaries = single_run(studio, tmp_path, look, VP9_ALPHA.decoder)
+    assert len(boundaries) >= 3
+    assert pictures(video, VP9_ALPHA.decoder) == expected
+    heard, spoken = read_audio(video, 16_000), read_audio(studio.sound, 16_000)
+    n = min(len(heard), len(spoken))
+    assert abs(len(heard) - len(spoken)) < 1600
+    assert np.corrcoef(heard[:n], spoken[:n])[0, 1] > 0.9
+    preview = cv2.imdecode(np.frombuffer(studio.store.get_bytes(output.preview), np.uint8), 1)
+    assert np.abs(preview[3, 3].astype(int) - 192).max() < 12
 
 
 def test_a_renderer_killed_amid_segments_costs_only_a_retry(
@@ -303,7 +339,10 @@ def test_what_cannot_be_dubbed_fails_once_with_a_reason(
     foreign = ArtifactRef("tenants/other/avatars/ann/v1", studio.bundle.listing)
     refused = {
         "NOT_MEDIA": studio.request(audio=noise),
-        "BACKGROUND_UNSUPPORTED": studio.request(background="transparent"),
+        "VIDEO_FORMAT": studio.request(background="transparent"),
+        "BAD_COLOUR": studio.request(background="colour", background_colour="green"),
+        "BACKGROUND_IMAGE": studio.request(background="image"),
+        "NOT_A_PICTURE": studio.request(background="image", background_image=noise),
         "NOT_FOUND": studio.request(bundle=foreign),
         "VIDEO_SHAPE": studio.request(width_px=640, height_px=100),
     }

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
 
 import av
+import cv2
 import grpc
 import numpy as np
 import pytest
@@ -27,13 +31,23 @@ from services.gen.avatar.v1.renderer_pb2_grpc import RendererServiceStub
 from services.renderer.cache import Size
 from services.renderer.lips import AFTER, BEFORE, SegmentFeatures, segment_lips
 from services.renderer.loading import LoadedAvatar
-from services.renderer.segment import output_size, render_segment, segment_frames
+from services.renderer.segment import (
+    Look,
+    output_size,
+    render_segment,
+    segment_cutouts,
+    segment_frames,
+)
+from synctalk import bundle as parts
 from synctalk.avatar import Avatar
+from synctalk.backdrop import Backdrop, colour
 from synctalk.dataset import sha256_file
 from synctalk.errors import SyncTalkError
 from synctalk.face_sync import AudioVisualEncoder
 from synctalk.face_sync.encoder import WEIGHTS
 from synctalk.media import Yuv420, read_audio
+from synctalk.media.alpha import BY_CONTAINER
+from synctalk.media.planes import plane
 
 SPEECH = Path(__file__).parents[3] / "samples" / "speech.wav"
 VERSION = "tenants/acme/avatars/ann/versions/1"
@@ -122,7 +136,7 @@ def render(stage: Stage, asked: pb.RenderSegmentRequest) -> pb.RenderSegmentResp
     return asyncio.run(on(stage.renderer.target, work))
 
 
-def digest(frames: Iterator[Yuv420]) -> list[str]:
+def digest(frames: Iterator[Yuv420] | Iterator[tuple[NDArray[np.uint8], ...]]) -> list[str]:
     return [hashlib.sha256(b"".join(p.tobytes() for p in frame)).hexdigest() for frame in frames]
 
 
@@ -135,6 +149,24 @@ def test_frames_of_segments_are_bit_by_bit_those_of_a_whole_run(
     joined = chain.from_iterable(segment_frames(stage.avatar, each) for each in segments)
     assert digest(joined) == whole
     assert len(set(whole)) > N_FRAMES // 2  # it moves
+
+
+@pytest.mark.parametrize("behind", ["colour", "nothing"])
+def test_so_they_are_before_another_background(
+    stage: Stage, features: Features, behind: str
+) -> None:
+    avatar, bundle = stage.avatar, stage.avatar.avatar.bundle
+
+    def run(segment: SegmentFeatures) -> Iterator[tuple[NDArray[np.uint8], ...]]:
+        if behind == "colour":
+            return segment_frames(avatar, segment, Backdrop(bundle, colour("#00c800")))
+        cuts = segment_cutouts(avatar, segment, Backdrop(bundle, None))
+        return ((*cut.picture, cut.matte) for cut in cuts)
+
+    whole = digest(run(part(features, 0, 24)))
+    joined = chain(run(part(features, 0, 8)), run(part(features, 8, 24)))
+    assert digest(joined) == whole
+    assert len(set(whole)) == 24
 
 
 def test_lips_are_the_librarys(stage: Stage, features: Features) -> None:
@@ -153,7 +185,7 @@ def test_a_segment_over_the_wire_is_the_file_that_the_library_writes(
     again = render(stage, request(stage, segment, "again"))
     own = tmp_path / "own.ts"
     size = output_size(stage.avatar.avatar.manifest, 0, 0)
-    render_segment(stage.avatar, segment, size, own, lambda: False)
+    render_segment(stage.avatar, segment, Look(*size), own, lambda: False)
     assert first.frame_count == 24
     assert first.segment.sha256 == again.segment.sha256 == sha256_file(own)
     assert first.render_time.ToNanoseconds() > first.encode_time.ToNanoseconds() > 0
@@ -172,6 +204,69 @@ def test_a_segment_begins_with_a_key_frame_and_may_be_smaller(
         frames = list(container.decode(video=0))
     assert [(frame.width, frame.height) for frame in frames] == [(256, 256)] * 12
     assert frames[0].key_frame
+
+
+def corners_and_face(planes: list[NDArray[np.uint8]]) -> list[tuple[int, int, int]]:
+    """Of each plane: its upper corners and the middle of the face."""
+    return [(int(p[3, 3]), int(p[3, -4]), int(p[len(p) * 2 // 5, len(p[0]) // 2])) for p in planes]
+
+
+def test_a_colour_or_an_image_stands_behind_the_person(
+    stage: Stage, features: Features, tmp_path: Path
+) -> None:
+    green = request(stage, part(features, 0, 4), "green")
+    green.video_options.background.colour.green = 200
+    picture = np.zeros((90, 160, 3), np.uint8)
+    picture[:, 80:] = (0, 0, 255)  # red to the right
+    stored = stage.store.put_bytes(
+        "tenants/acme/uploads/picture", cv2.imencode(".png", picture)[1].tobytes()
+    )
+    halves = request(stage, part(features, 0, 4), "halves")
+    image = halves.video_options.background.image
+    image.key, image.size_bytes, image.sha256 = stored.key, stored.size_bytes, stored.sha256
+    plain = request(stage, part(features, 0, 4), "plain")
+    shown = []
+    for asked in (green, halves, plain):
+        path = tmp_path / "segment.ts"
+        done = render(stage, asked)
+        path.write_bytes(stage.store.get_bytes(stage.store.reference(done.segment.key)))
+        with av.open(str(path)) as container:
+            frame = next(container.decode(video=0))
+        shown.append(frame.to_ndarray(format="rgb24", src_colorspace="ITU709").astype(int))
+    for picture, left, right in (
+        (shown[0], (0, 200, 0), (0, 200, 0)),
+        (shown[1], (0, 0, 0), (255, 0, 0)),
+    ):
+        assert np.abs(picture[3, 3] - left).max() < 12
+        assert np.abs(picture[3, -4] - right).max() < 12
+        chest = slice(420, 500), slice(200, 300)
+        assert np.abs(picture[chest] - shown[2][chest]).mean() < 2  # the person is the same
+
+
+@pytest.mark.parametrize("container", ["webm", "mov"])
+def test_a_transparent_segment_is_the_file_that_the_library_writes(
+    stage: Stage, features: Features, tmp_path: Path, container: str
+) -> None:
+    alpha, segment = BY_CONTAINER[container], part(features, 4, 12)
+    asked = request(stage, segment, container)
+    asked.output_key = f"tenants/acme/dubs/test/clear.{container}"
+    asked.video_options.background.transparent.SetInParent()
+    asked.video_options.codec = (
+        pb.VIDEO_CODEC_VP9_ALPHA if container == "webm" else pb.VIDEO_CODEC_PRORES_4444
+    )
+    asked.video_options.height_px = 256
+    done = render(stage, asked)
+    own = tmp_path / f"own.{container}"
+    look = Look(256, 256, Backdrop(stage.avatar.avatar.bundle, None), alpha)
+    render_segment(stage.avatar, segment, look, own, lambda: False)
+    assert done.segment.sha256 == sha256_file(own)
+    with av.open(str(own)) as opened:
+        decoder = av.codec.CodecContext.create(alpha.decoder, "r")
+        frames = [frame for packet in opened.demux(video=0) for frame in decoder.decode(packet)]
+    assert [(frame.width, frame.height) for frame in frames] == [(256, 256)] * 8
+    (matte,) = corners_and_face([plane(frames[0].reformat(format="yuva420p"), 3)])
+    assert max(matte[:2]) < 8
+    assert matte[2] > 240  # so few steps leave the splats not quite opaque
 
 
 def test_warming_loads_and_asking_does_not(stage: Stage, tiny_subject: TinySubject) -> None:
@@ -246,15 +341,51 @@ def of_another_encoder(stage: Stage, features: Features) -> pb.RenderSegmentRequ
     return asked
 
 
-def before_green(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+def before_nothing(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
     asked = request(stage, part(features, 0, 8), "bad")
-    asked.video_options.background.colour.green = 255
+    asked.video_options.background.transparent.SetInParent()
     return asked
 
 
 def with_alpha(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
     asked = request(stage, part(features, 0, 8), "bad")
     asked.video_options.codec = pb.VIDEO_CODEC_PRORES_4444
+    return asked
+
+
+def too_green(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 0, 8), "bad")
+    asked.video_options.background.colour.green = 256
+    return asked
+
+
+def before_somebody_elses_image(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 0, 8), "bad")
+    asked.video_options.background.image.key = "tenants/other/uploads/image"
+    return asked
+
+
+def before_a_sound(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 0, 8), "bad")
+    stored = stage.store.put_bytes("tenants/acme/uploads/sound", SPEECH.read_bytes()[:5000])
+    image = asked.video_options.background.image
+    image.key, image.size_bytes, image.sha256 = stored.key, stored.size_bytes, stored.sha256
+    return asked
+
+
+def of_an_avatar_without_mattes(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, part(features, 0, 8), "bad")
+    asked.video_options.background.colour.green = 200
+    with tempfile.TemporaryDirectory() as folder:
+        older = Path(folder) / "older"
+        shutil.copytree(stage.avatar.folder, older)
+        for name in parts.MATTE_PARTS:
+            (older / name).unlink()
+        manifest = json.loads((older / parts.MANIFEST).read_text())
+        manifest["files"] = {k: v for k, v in manifest["files"].items() if k in parts.PARTS}
+        (older / parts.MANIFEST).write_text(json.dumps(manifest))
+        bundle = upload_folder(stage.store, older, "tenants/acme/avatars/ann/bundles/older")
+    asked.bundle.CopyFrom(bundle_message(bundle))
     return asked
 
 
@@ -282,8 +413,12 @@ Make = Callable[[Stage, Features], pb.RenderSegmentRequest]
         (with_gap, "FEATURE_ORDER"),
         (elsewhere, "NOT_FOUND"),
         (of_another_encoder, "ENCODER_MISMATCH"),
-        (before_green, "BACKGROUND_UNSUPPORTED"),
-        (with_alpha, "CODEC_UNSUPPORTED"),
+        (before_nothing, "VIDEO_FORMAT"),
+        (with_alpha, "VIDEO_FORMAT"),
+        (too_green, "BAD_COLOUR"),
+        (before_somebody_elses_image, "NOT_FOUND"),
+        (before_a_sound, "NOT_A_PICTURE"),
+        (of_an_avatar_without_mattes, "AVATAR_WITHOUT_MATTE"),
         (stretched, "VIDEO_SHAPE"),
         (of_a_lost_bundle, "OBJECT_NOT_FOUND"),
     ],

@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from synctalk.media.planes import rgb_to_yuv
-from synctalk.render.compositing import composite_rgb, composite_yuv
+from synctalk.media.planes import Yuv420, rgb_to_yuv, yuv_to_rgb
+from synctalk.render.compositing import (
+    EMPTY,
+    Cutout,
+    composite_cutout,
+    composite_rgb,
+    composite_yuv,
+    replace_background,
+    straight,
+)
 
 HEIGHT, WIDTH = 96, 128
 CORNER = np.array([22, 14])
@@ -57,3 +65,75 @@ def test_a_window_that_is_odd_or_outside_is_refused(corner: tuple[int, int]) -> 
     rgb, alpha = smooth_splats()
     with pytest.raises(ValueError, match=r"even|leaves"):
         composite_yuv(rgb, alpha, rgb_to_yuv(smooth_frame()), np.array(corner))
+
+
+def person() -> tuple[np.ndarray, np.ndarray]:
+    """Smooth colours [H,W,3] and a soft matte [H,W] of a disc, uint8."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(float)
+    colours = np.stack([180 - 0.5 * x, 90 + y, 60 + 0.5 * x], axis=-1).astype(np.uint8)
+    distance = np.hypot(x - 60, y - 50)
+    return colours, np.round(255 * np.clip((40 - distance) / 10, 0, 1)).astype(np.uint8)
+
+
+def over(colours: np.ndarray, matte: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    alpha = matte[..., None] / 255
+    return np.round(alpha * colours + (1 - alpha) * behind).astype(np.uint8)
+
+
+def flat(red: int, green: int, blue: int) -> np.ndarray:
+    return np.broadcast_to(np.array([red, green, blue], np.uint8), (HEIGHT, WIDTH, 3)).copy()
+
+
+def emptiness() -> Yuv420:
+    shapes = ((HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 2), (HEIGHT // 2, WIDTH // 2))
+    return Yuv420(*(np.full(s, v, np.uint8) for s, v in zip(shapes, EMPTY, strict=True)))
+
+
+def test_a_replaced_background_leaves_nothing_of_the_old_one_in_soft_edges() -> None:
+    colours, matte = person()
+    scene, green = smooth_frame(), flat(0, 200, 0)
+    cut = Cutout(rgb_to_yuv(over(colours, matte, scene)), matte)
+    replace_background(cut, rgb_to_yuv(scene), rgb_to_yuv(green))
+    wanted = rgb_to_yuv(over(colours, matte, green))
+    for ours, theirs in zip(cut.picture, wanted, strict=True):
+        assert np.abs(ours.astype(int) - theirs).max() <= 4
+    assert (cut.picture.y[matte == 0] == rgb_to_yuv(green).y[matte == 0]).all()
+    untouched = rgb_to_yuv(over(colours, matte, scene)).y
+    assert (cut.picture.y[matte == 255] == untouched[matte == 255]).all()
+
+
+def test_a_scene_filmed_brighter_than_the_clean_one_leaves_no_rim() -> None:
+    colours, matte = person()
+    scene = smooth_frame()
+    cut = Cutout(rgb_to_yuv(over(colours, matte, scene + 12)), matte)
+    replace_background(cut, rgb_to_yuv(scene), rgb_to_yuv(flat(0, 200, 0)))
+    wanted = rgb_to_yuv(over(colours, matte, flat(0, 200, 0)))
+    assert np.abs(cut.picture.y.astype(int) - wanted.y).max() <= 4
+
+
+def test_straight_colours_over_anything_are_the_person_before_it() -> None:
+    colours, matte = person()
+    scene = smooth_frame()
+    cut = Cutout(rgb_to_yuv(over(colours, matte, scene)), matte)
+    replace_background(cut, rgb_to_yuv(scene), emptiness())
+    shown = yuv_to_rgb(straight(cut))
+    for behind in (flat(255, 255, 255), flat(0, 0, 0), flat(200, 0, 90)):
+        wanted = over(colours, matte, behind).astype(int)
+        assert np.abs(over(shown, matte, behind) - wanted).max() <= 12
+        assert np.abs(over(shown, matte, behind) - wanted).mean() < 1.0
+    beyond = shown[(matte == 0) & (np.hypot(*(np.indices(matte.shape) - [[[50]], [[60]]])) < 46)]
+    assert np.abs(beyond.astype(int) - colours[matte > 0].mean(0)).max() < 70  # never black
+
+
+def test_splats_cover_picture_and_matte_of_a_cutout_alike() -> None:
+    rgb, alpha = smooth_splats()
+    cut, whole = Cutout(emptiness(), np.zeros((HEIGHT, WIDTH), np.uint8)), emptiness()
+    cut.matte[30:] = 128
+    composite_cutout(rgb, alpha, cut, CORNER)
+    composite_yuv(rgb, alpha, whole, CORNER)
+    for ours, theirs in zip(cut.picture, whole, strict=True):
+        assert (ours == theirs).all()
+    above = np.zeros((HEIGHT, WIDTH))
+    above[14 : 14 + 48, 22 : 22 + 64] = alpha[..., 0].numpy()
+    under = np.where(np.arange(HEIGHT)[:, None] >= 30, 128 / 255, 0)
+    assert np.abs(cut.matte / 255 - (above + (1 - above) * under)).max() < 0.003
