@@ -49,8 +49,11 @@ class DubWork:
         gateway, tenant = self._gateway, record.tenant
         avatar = await gateway.tables.avatars.get(tenant, record.avatar)
         await require_active(gateway, tenant, avatar.consent)
-        await uploads.mark_used(gateway, tenant, record.audio, record.id)
+        for upload_id in record.uploads:
+            await uploads.mark_used(gateway, tenant, upload_id, record.id)
         audio = await uploads.reference(gateway, tenant, record.audio, self._hashing)
+        image = record.background_image
+        picture = await uploads.reference(gateway, tenant, image, self._hashing) if image else None
         request = DubRequest(
             avatar_version=f"{avatar.resource}/versions/{record.version}",
             bundle=record.bundle,
@@ -58,6 +61,9 @@ class DubWork:
             width_px=record.width_px,
             height_px=record.height_px,
             background=record.background,
+            background_colour=record.background_colour,
+            background_image=picture,
+            video_format=record.video_format,
             text=record.text,
         )
         check_supported(request)

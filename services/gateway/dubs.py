@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, field_validator
 
-from services.common.dubs import MAX_TEXT_CHARS
+from services.common.dubs import MAX_TEXT_CHARS, VideoFormat
 from services.common.errors import FailedPrecondition, NotFound
 from services.common.job_progress import shown_picture
 from services.common.jobs import Job, JobState
@@ -43,9 +43,16 @@ _FULL_RETRY_S = 10.0
 
 
 class BackgroundChoice(Body):
-    """What stands behind the person. This release has the source's own only."""
+    """What stands behind the person: the source's own, a colour, an image, or nothing at all."""
 
     kind: Background = "source"
+    colour: Annotated[
+        str | None,
+        Field(pattern=r"^#[0-9a-fA-F]{6}$", description="for `colour`", examples=["#00b140"]),
+    ] = None
+    image: Annotated[
+        str | None, Field(description="for `image`: id of an upload of kind image")
+    ] = None
 
 
 class NewDub(Body):
@@ -59,7 +66,13 @@ class NewDub(Body):
     text: Annotated[
         str, Field(max_length=MAX_TEXT_CHARS, description="what is said, for captions")
     ] = ""
-    format: Literal["mp4"] = "mp4"
+    format: Annotated[
+        VideoFormat,
+        Field(
+            description="`mp4`: H.264 and AAC; for what is transparent `webm` (VP9, Opus; for "
+            "browsers) or `mov` (ProRes 4444, PCM; for editing)"
+        ),
+    ] = "mp4"
 
     @field_validator("width_px", "height_px")
     @classmethod
@@ -76,12 +89,14 @@ class Dub(View):
     avatar: str
     avatar_version: int
     audio: str
+    background: Background
+    format: VideoFormat
     state: State
     stage: str
     fraction: float
     eta_s: float | None
     job: str
-    video_url: str | None = Field(description="MP4, H.264 and AAC")
+    video_url: str | None = Field(description="in the format that was asked for")
     captions_vtt_url: str | None
     captions_srt_url: str | None
     preview_url: str | None
@@ -96,12 +111,14 @@ class Dub(View):
 )  # fmt: skip
 async def create_dub(body: NewDub, caller: CallerDep, gateway: GatewayDep, once: OnceDep) -> Any:
     """Queued at once; follow it by its events. Tenants take turns on the machines."""
-    _check_supported(body)
+    _check_background(body)
 
     async def make(dub_id: str) -> Dub:
         avatar = await _ready_avatar(gateway, caller.tenant, body.avatar)
         await require_active(gateway, caller.tenant, avatar.consent)
         await uploads.check_ready(gateway, caller.tenant, "audio", body.audio, "audio")
+        if (image := body.background.image) is not None:
+            await uploads.check_ready(gateway, caller.tenant, "background.image", image, "image")
         assert avatar.bundle is not None
         record = await gateway.tables.dubs.create(
             DubRecord(
@@ -115,12 +132,16 @@ async def create_dub(body: NewDub, caller: CallerDep, gateway: GatewayDep, once:
                 width_px=body.width_px,
                 height_px=body.height_px,
                 background=body.background.kind,
+                background_colour=body.background.colour or "",
+                background_image=body.background.image or "",
+                video_format=body.format,
                 text=body.text,
             ),
             _quota(gateway),
         )
         await link_job(gateway, "dub", record.id, record)
-        await uploads.mark_used(gateway, caller.tenant, record.audio, record.id)
+        for upload_id in record.uploads:
+            await uploads.mark_used(gateway, caller.tenant, upload_id, record.id)
         return await _current(gateway, record)
 
     return await once.run("dub", make)
@@ -189,12 +210,14 @@ def dub_view(gateway: Gateway, record: DubRecord, job: Job | None) -> Dub:
         avatar=record.avatar,
         avatar_version=record.version,
         audio=record.audio,
+        background=record.background,
+        format=record.video_format,
         state=state,
         stage=progress.stage if progress else "",
         fraction=1.0 if state == "succeeded" else progress.fraction if progress else 0.0,
         eta_s=progress.eta_s if progress else None,
         job=record.id,
-        video_url=signed(gateway, record.video, f"{name}.mp4"),
+        video_url=signed(gateway, record.video, f"{name}.{record.video_format}"),
         captions_vtt_url=signed(gateway, record.captions_vtt, f"{name}.vtt"),
         captions_srt_url=signed(gateway, record.captions_srt, f"{name}.srt"),
         preview_url=signed(gateway, preview),
@@ -229,16 +252,26 @@ async def _ready_avatar(gateway: Gateway, tenant: str, avatar_id: str) -> Avatar
     return avatar
 
 
-def _check_supported(body: NewDub) -> None:
+def _check_background(body: NewDub) -> None:
     """As :func:`services.common.dubs.check_supported`, naming the field."""
-    if body.background.kind != "source":
+    kind, chosen = body.background.kind, body.background
+    if (kind == "colour") != (chosen.colour is not None):
         raise ParamError(
-            "background.kind",
-            f"background {body.background.kind!r} is not there: avatars of this release carry no "
-            "matte of the person",
-            reason="BACKGROUND_UNSUPPORTED",
-            remedy="Use the source background, or film before the background you want.",
-        )
+            "background.colour", f"background {kind!r}: colour is wrong or missing",
+            reason="BAD_COLOUR", remedy="Give #rrggbb with kind colour, and with no other.",
+        )  # fmt: skip
+    if (kind == "image") != (chosen.image is not None):
+        raise ParamError(
+            "background.image", f"background {kind!r}: image is wrong or missing",
+            reason="BACKGROUND_IMAGE",
+            remedy="Give an upload of kind image with kind image, and with no other.",
+        )  # fmt: skip
+    if (kind == "transparent") != (body.format != "mp4"):
+        raise ParamError(
+            "format", f"background {kind!r} in format {body.format!r}",
+            reason="VIDEO_FORMAT",
+            remedy="Ask for webm or mov with a transparent background, for mp4 with any other.",
+        )  # fmt: skip
 
 
 def _quota(gateway: Gateway) -> Limit:

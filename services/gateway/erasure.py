@@ -54,7 +54,7 @@ async def erase_dub(gateway: Gateway, tenant: str, dub_id: str) -> Erasure:
     record = await gateway.tables.erasures.find(tenant, dub_id)
     if record is None:
         dub = await gateway.tables.dubs.get(tenant, dub_id)
-        record = await _begin(gateway, tenant, dub_id, "dubs", (dub.audio,))
+        record = await _begin(gateway, tenant, dub_id, "dubs", dub.uploads)
     return await _finished(gateway, record)
 
 
@@ -130,7 +130,7 @@ class Eraser:
                 dub = await self._tables.dubs.find(record.tenant, dub_id)
                 if dub is None:
                     continue
-                child = await _begin(self._gateway, record.tenant, dub_id, "dubs", (dub.audio,))
+                child = await _begin(self._gateway, record.tenant, dub_id, "dubs", dub.uploads)
             if child.done_s is None:
                 return None
             total += child.erased

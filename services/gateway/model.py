@@ -10,12 +10,14 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.artifacts import ArtifactRef
+from services.common.dubs import VideoFormat
 from services.common.storage import ObjectRef
 from services.gateway.records import Record
 
 AvatarPhase = Literal["preprocessing", "training", "ready", "failed", "cancelled"]
 DubPhase = Literal["queued", "succeeded", "failed", "cancelled"]
 Preset = Literal["demo", "standard", "best"]
+UploadKind = Literal["video", "audio", "image"]
 Background = Literal["source", "colour", "image", "transparent"]
 
 
@@ -99,7 +101,7 @@ class UploadRecord(Record):
     filename: str
     content_type: str
     size_bytes: int
-    kind: Literal["video", "audio"]
+    kind: UploadKind
     key: str
     expires_s: float
     delete_s: float
@@ -175,6 +177,7 @@ class DubRecord(Record):
     """An avatar saying an audio. The job's id is the dub's.
 
     Args:
+        background_image: id of an upload, or empty.
         enqueued: whether the job was made.
         restart: the job is to be queued again.
         round: as an avatar's.
@@ -189,6 +192,9 @@ class DubRecord(Record):
     width_px: int
     height_px: int
     background: Background
+    background_colour: str = ""
+    background_image: str = ""
+    video_format: VideoFormat = "mp4"
     text: str
     phase: DubPhase = "queued"
     enqueued: bool = False
@@ -200,6 +206,11 @@ class DubRecord(Record):
     captions_srt: ObjectRef | None = None
     duration_s: float | None = None
     error: Problem | None = None
+
+    @property
+    def uploads(self) -> tuple[str, ...]:
+        """Those that it needs."""
+        return tuple(filter(None, (self.audio, self.background_image)))
 
     @property
     def due_s(self) -> float | None:

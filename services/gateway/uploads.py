@@ -21,7 +21,7 @@ from services.gateway.core import Gateway, GatewayDep
 from services.gateway.errors import LimitReached, ParamError
 from services.gateway.idempotency import OnceDep
 from services.gateway.metrics import UPLOAD_BYTES
-from services.gateway.model import UploadRecord, now_s
+from services.gateway.model import UploadKind, UploadRecord, now_s
 from services.gateway.views import Body, View, errors, moment
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
@@ -29,7 +29,9 @@ router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 _TYPES = {
     "video": re.compile(r"video/[\w.+-]+|application/octet-stream"),
     "audio": re.compile(r"(audio|video)/[\w.+-]+|application/octet-stream"),
+    "image": re.compile(r"image/(png|jpeg|webp)|application/octet-stream"),
 }
+_KINDS = {"video": ("video",), "audio": ("audio", "video"), "image": ("image",)}
 _DAY_S = 86_400
 
 # ARGV: bytes, limit, seconds. Reply: 1, or 0 when it would be too much.
@@ -47,7 +49,7 @@ class NewUpload(Body):
     filename: Annotated[str, Field(min_length=1, max_length=255, examples=["portrait.mp4"])]
     content_type: Annotated[str, Field(max_length=100, examples=["video/mp4"])]
     size_bytes: Annotated[int, Field(gt=0, examples=[48_000_000])]
-    kind: Literal["video", "audio"]
+    kind: UploadKind
 
 
 class Upload(View):
@@ -55,7 +57,7 @@ class Upload(View):
 
     id: str
     state: Literal["awaiting", "ready", "expired"]
-    kind: Literal["video", "audio"]
+    kind: UploadKind
     filename: str
     content_type: str
     size_bytes: int
@@ -116,7 +118,7 @@ async def look(gateway: Gateway, tenant: str, upload_id: str) -> UploadRecord:
 
 
 async def check_ready(
-    gateway: Gateway, tenant: str, param: str, upload_id: str, kind: Literal["video", "audio"]
+    gateway: Gateway, tenant: str, param: str, upload_id: str, kind: UploadKind
 ) -> None:
     """Refuse an upload that cannot be used.
 
@@ -131,10 +133,11 @@ async def check_ready(
             param, f"{param}: no upload {upload_id}", reason="UPLOAD_NOT_FOUND",
             remedy="Announce the file by POST /v1/uploads.",
         ) from None  # fmt: skip
-    if kind == "video" and record.kind != "video":
+    if record.kind not in _KINDS[kind]:
         raise ParamError(
             param, f"{param}: upload {upload_id} is of kind {record.kind}",
-            reason="UPLOAD_OF_WRONG_KIND", remedy="Upload a video.",
+            reason="UPLOAD_OF_WRONG_KIND",
+            remedy=f"Upload one of kind {kind}.",
         )  # fmt: skip
     if record.state != "ready":
         raise FailedPrecondition(

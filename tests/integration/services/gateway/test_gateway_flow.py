@@ -88,6 +88,25 @@ def test_a_dub_ends_with_a_signed_url(tenant: Tenant) -> None:
     assert WEB.get(done["video_url"].partition("&X-Amz-Signature")[0]).status_code in (400, 403)
 
 
+def test_a_dub_before_an_image_or_before_nothing(tenant: Tenant) -> None:
+    avatar = tenant.ready_avatar()
+    body = {"avatar": avatar["id"], "audio": tenant.upload("audio")}
+    wrong = {**body, "background": {"kind": "image", "image": body["audio"]}}
+    error = tenant.refused("POST", "/v1/dubs", wrong)[1]
+    assert (error["param"], error["code"]) == ("background.image", "UPLOAD_OF_WRONG_KIND")
+    image = tenant.upload("image")
+    dub = tenant.post("/v1/dubs", {**body, "background": {"kind": "image", "image": image}})
+    free = {**body, "background": {"kind": "transparent"}, "format": "webm"}
+    other = tenant.post("/v1/dubs", free)
+    path = f"/v1/dubs/{dub['id']}"
+    tenant.until(path, lambda it: it["state"] == "succeeded")
+    done = tenant.until(f"/v1/dubs/{other['id']}", lambda it: it["state"] == "succeeded")
+    assert ".webm" in WEB.get(done["video_url"]).headers["content-disposition"]
+    assert tenant.delete(path)["erased"]["uploads"] == 1  # the audio is the other's too
+    again = {**body, "background": {"kind": "image", "image": image}}
+    assert tenant.refused("POST", "/v1/dubs", again)[1]["code"] == "UPLOAD_NOT_READY"
+
+
 def test_a_cancelled_job_cancels_its_dub_and_can_be_queued_again(
     tenant: Tenant, house: House
 ) -> None:

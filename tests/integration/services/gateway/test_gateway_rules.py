@@ -58,11 +58,19 @@ def test_every_refusal_has_the_same_form(
         ),
         (
             "dubs", {"avatar": "a", "audio": "b", "background": {"kind": "image"}},
-            "background.kind", "BACKGROUND_UNSUPPORTED",
+            "background.image", "BACKGROUND_IMAGE",
         ),
         (
             "dubs", {"avatar": "a", "audio": "b", "background": {"kind": "sea"}},
             "background.kind", "INVALID_REQUEST",
+        ),
+        (
+            "dubs", {"avatar": "a", "audio": "b", "background": {"kind": "transparent"}},
+            "format", "VIDEO_FORMAT",
+        ),
+        (
+            "dubs", {"avatar": "a", "audio": "b", "background": {"kind": "colour"}},
+            "background.colour", "BAD_COLOUR",
         ),
         ("dubs", {"avatar": "a", "audio": "b", "width_px": 3}, "width_px", "INVALID_REQUEST"),
         ("dubs", {"avatar": "a", "audio": "b", "format": "avi"}, "format", "INVALID_REQUEST"),
