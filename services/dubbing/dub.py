@@ -128,6 +128,7 @@ class Dub:
             self._settings.renderer_targets,
             self._settings.dubbing_segments_per_replica,
             lambda target: clients.connect(target, self._settings.rpc),
+            client=self._prefix,
         ) as pool:
 
             async def render(place: Place[clients.Channel], segment: Segment) -> ObjectRef:

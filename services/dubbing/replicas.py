@@ -7,6 +7,7 @@ to another. Names are resolved again while the work runs: replicas come and go.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -50,6 +51,8 @@ class ReplicaPool(Generic[ChannelT]):
         targets: ``host:port``, or ``dns:///host:port`` for all addresses of a name.
         places: segments that one replica may have at once.
         connect: opens a channel.
+        client: who asks. Every client prefers equally busy replicas in an order of its own: workers
+            do not see each other's segments, and would all go to the first one.
     """
 
     def __init__(
@@ -57,10 +60,12 @@ class ReplicaPool(Generic[ChannelT]):
         targets: Sequence[str],
         places: int,
         connect: Callable[[str], AbstractAsyncContextManager[ChannelT]],
+        client: str,
     ) -> None:
         self._targets = targets
         self._places = places
         self._connect = connect
+        self._client = client
         self._replicas: dict[str, _Replica[ChannelT]] = {}
         self._resolved_s = float("-inf")
         self._changed = asyncio.Condition()
@@ -107,7 +112,10 @@ class ReplicaPool(Generic[ChannelT]):
         awake = [each for each in self._replicas.values() if each.rests_until_s <= now_s]
         others = [each for each in awake if each.target != shunned] or awake
         free = [each for each in others if each.busy < self._places]
-        return min(free, key=lambda each: each.busy, default=None)
+        return min(free, key=lambda each: (each.busy, self._rank(each.target)), default=None)
+
+    def _rank(self, target: str) -> bytes:
+        return hashlib.sha256(f"{self._client}\n{target}".encode()).digest()
 
     async def refresh(self) -> None:
         """Look who is there, unless that was done just now.
