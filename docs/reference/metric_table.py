@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,7 @@ _TYPES = {
     "HistogramMetricFamily": "histogram",
 }
 ROLES = ("serve", "work")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 COLUMNS = ("metric", "type", "labels", "what it counts", "served by")
 INTRO = f"""{GENERATED}
 
@@ -174,6 +176,8 @@ def _in(module: Module) -> Iterator[Found]:
         given = dict(zip(("name", "what", "labels"), call.args, strict=False))
         given |= {keyword.arg or "": keyword.value for keyword in call.keywords}
         name = module.words(given["name"])
+        if not _NAME.fullmatch(name):
+            raise SystemExit(f"{module.path}:{call.lineno}: write the metric's name as a literal")
         if _TYPES[kind] == "counter" and not name.endswith("_total"):
             name += "_total"
         labels = given.get("labels") or given.get("labelnames")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -112,6 +113,8 @@ def _default(field: FieldInfo) -> str:
         value = Path("/tmp") / value.relative_to(tempfile.gettempdir())
     if isinstance(value, bool):
         value = str(value).lower()
+    if isinstance(value, tuple):
+        value = json.dumps(value)
     return f"`{value.value if isinstance(value, Enum) else value}`"
 
 

@@ -42,14 +42,15 @@ class StatesCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Nothing of a kind that cannot be read."""
+        family = GaugeMetricFamily(
+            "synctalk_gateway_records", "Records by kind and state", labels=["kind", "state"]
+        )
         for kind in _KINDS:
-            name = f"synctalk_gateway_{kind}"
-            family = GaugeMetricFamily(name, f"Records of kind {kind} by state", labels=["state"])
             try:
                 states = cast(dict[str, Any], self._redis.hgetall(f"gw:states:{kind}"))
             except RedisError as error:
                 log.warning("no figures", kind=kind, error=str(error))
                 continue
             for state, count in states.items():
-                family.add_metric([state], float(count))
-            yield family
+                family.add_metric([kind, state], float(count))
+        yield family

@@ -17,6 +17,7 @@ NOWHERE = "127.0.0.1:9"
 SETTINGS = {
     "dubbing": {"EXPRESSION_TARGET": NOWHERE, "RENDERER_TARGETS": [NOWHERE]},
     "expression": {},
+    "gateway": {"PREPROCESS_TARGET": NOWHERE, "TRAINER_TARGET": NOWHERE},
     "preprocess serve": {},
     "preprocess work": {},
     "renderer": {},
