@@ -6,6 +6,7 @@ of video and audio. What they leave behind has the form of the real thing, and i
 
 from __future__ import annotations
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -31,6 +32,7 @@ from services.trainer import job as trainer
 from synctalk.errors import FootageError, TrainingError
 
 SCRIPT = "script.json"
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,12 @@ class Work:
             return upload_folder(store, Path(folder), prefix)
 
 
+def follow(run: Callable[[], None]) -> None:
+    """Work, and die with whoever started this process, however that dies."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    run()
+
+
 def main() -> None:
     logs.configure("gateway-worker")
     settings = JobSettings.model_validate_json(os.environ["AVATAR_JOBS"])
@@ -139,7 +147,7 @@ def main() -> None:
         Worker(os.environ["AVATAR_REDIS_URL"], kind, handler, settings) for kind, handler in queues
     ]
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=worker.run) for worker in workers]
+    processes = [context.Process(target=follow, args=(worker.run,)) for worker in workers]
     for process in processes:
         process.start()
     signal.signal(signal.SIGTERM, lambda *_: [process.terminate() for process in processes])
