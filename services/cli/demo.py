@@ -32,9 +32,9 @@ from services.suite.settings import FILE as SETTINGS_FILE
 from services.suite.settings import SuiteSettings
 from services.suite.storage import store
 from services.trainer import job as train_job
-from synctalk.errors import InputError, SyncTalkError
+from synctalk.cli.demo import given_or_sample
+from synctalk.errors import SyncTalkError
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 _SAMPLE_CONSENT = "The person is invented: nobody is shown."
 _OWN_CONSENT = (
     "No statement was asked for: {user} made this avatar of {file} in a demonstration on their own "
@@ -54,7 +54,7 @@ def run_demo(
     consent = _SAMPLE_CONSENT
     if video is not None:
         consent = _OWN_CONSENT.format(user=getpass.getuser(), file=video.name)
-    video, audio = _given_or_sample(video, "portrait.mp4"), _given_or_sample(audio, "speech.wav")
+    video, audio = given_or_sample(video, "portrait.mp4"), given_or_sample(audio, "speech.wav")
     check_file(video)
     check_file(audio)
     timings_s: dict[str, float] = {}
@@ -158,18 +158,6 @@ def _duration_s(job: Resource) -> float:
     """From queueing to the end: a second attempt counts too."""
     began, ended = (datetime.fromisoformat(job[name]) for name in ("created_at", "ended_at"))
     return round((ended - began).total_seconds(), 2)
-
-
-def _given_or_sample(given: Path | None, name: str) -> Path:
-    if given is not None:
-        return given
-    if not (SAMPLES / name).is_file():
-        raise InputError(
-            f"The samples are not installed ({SAMPLES / name}).",
-            reason="NO_SAMPLES",
-            remedy="Run from a checkout of the project, or give --video and --audio.",
-        )
-    return SAMPLES / name
 
 
 def _closing(

@@ -47,7 +47,7 @@ def run_demo(
     """
     from synctalk import dub, evaluate, preprocess, train
 
-    video, audio = _given_or_sample(video, "portrait.mp4"), _given_or_sample(audio, "speech.wav")
+    video, audio = given_or_sample(video, "portrait.mp4"), given_or_sample(audio, "speech.wav")
     out.mkdir(parents=True, exist_ok=True)
     watch = _Stopwatch()
     watch.time("preprocess", lambda: preprocess(video, out / "dataset", progress=progress))
@@ -75,7 +75,8 @@ def run_demo(
     return _closing(out, watch.timings_s, *parts)
 
 
-def _given_or_sample(given: Path | None, name: str) -> Path:
+def given_or_sample(given: Path | None, name: str) -> Path:
+    """``given``, or a file of the checkout's samples. Raises :class:`InputError`: it is not there."""
     if given is not None:
         return given
     if not (SAMPLES / name).is_file():
