@@ -76,7 +76,7 @@ def run_demo(
 
 
 def given_or_sample(given: Path | None, name: str) -> Path:
-    """``given``, or a file of the checkout's samples. Raises :class:`InputError`: it is not there."""
+    """``given``, or a file of the samples. Raises :class:`InputError`: it is not there."""
     if given is not None:
         return given
     if not (SAMPLES / name).is_file():
