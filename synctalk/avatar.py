@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from synctalk.bundle import AvatarBundle, BundleManifest
+from synctalk.bundle import TORSO_CORNERS, AvatarBundle, BundleManifest
 from synctalk.dataset import Tracks
 from synctalk.errors import BackendError
 from synctalk.face_sync import DrivingSpace, LipRegressor
@@ -32,6 +32,7 @@ from synctalk.media import Yuv420
 from synctalk.render import rasterize
 from synctalk.render.compositing import Cutout, composite_cutout, composite_rgb, composite_yuv
 from synctalk.render.portrait import blend_portrait, blend_portrait_cutout, blend_portrait_yuv
+from synctalk.render.torso import Neck
 
 CHUNK = 4
 """Frames that one thread deforms together and renders one by one."""
@@ -75,6 +76,9 @@ class Avatar:
             *(tensors[f"source.{name}"].numpy() for name in ("lip", "expression", "R", "t"))
         )
         self.source_mesh: NDArray[np.float32] = tensors["source.mesh"].numpy()
+        self._neck_corners: NDArray[np.int32] | None = None
+        if bundle.has_torso:
+            self._neck_corners = tensors[TORSO_CORNERS].numpy()
         self._unit_mm = float(tensors["unit_mm"])
         self._gain = float(tensors["coefficient_gain"])
         self._model = restore_deformation(_under(tensors, "deformation."))
@@ -170,19 +174,36 @@ class Avatar:
         params: Tensor = self._model(f)
         return params
 
+    def necks(self, order: NDArray[np.int64]) -> Iterator[Neck | None]:
+        """Restored necks of the source frames in ``order``, which moves by single steps.
+
+        None where the avatar has none, having been trained before there were any.
+        """
+        if self._neck_corners is None:
+            return repeat(None, len(order))
+        return self.bundle.necks(self._neck_corners, order)
+
     def blend_portrait(self, crop: Image, source: Image, mesh: NDArray[np.float32]) -> Image:
         """``source`` [S,S,3] with the face of ``crop`` [S,S,3] blended in (METHOD row 11)."""
         return blend_portrait(crop, source, mesh)
 
-    def blend_into(self, frame: Yuv420, crop: Yuv420, mesh: NDArray[np.float32]) -> None:
-        """Blend the face of ``crop`` [S,S] into a source frame [H,W], at its own resolution."""
-        blend_portrait_yuv(self._window_of(frame), crop, mesh)
+    def blend_into(
+        self, frame: Yuv420, crop: Yuv420, mesh: NDArray[np.float32], neck: Neck | None = None
+    ) -> None:
+        """Blend the face of ``crop`` [S,S] into a source frame [H,W], at its own resolution.
 
-    def blend_cutout(self, frame: Cutout, crop: Cutout, mesh: NDArray[np.float32]) -> None:
+        Args:
+            neck: what was laid into the crop's plate.
+        """
+        blend_portrait_yuv(self._window_of(frame), crop, mesh, neck)
+
+    def blend_cutout(
+        self, frame: Cutout, crop: Cutout, mesh: NDArray[np.float32], neck: Neck | None = None
+    ) -> None:
         """As :meth:`blend_into`, for frames before no background, and their mattes."""
         part = self.manifest.crop
         matte = frame.matte[part.y : part.y + part.side, part.x : part.x + part.side]
-        blend_portrait_cutout(Cutout(self._window_of(frame.picture), matte), crop, mesh)
+        blend_portrait_cutout(Cutout(self._window_of(frame.picture), matte), crop, mesh, neck)
 
     def _window_of(self, frame: Yuv420) -> Yuv420:
         """The rendered square of a source frame (views)."""

@@ -6,13 +6,13 @@ A backdrop is made once for an avatar; frames then come out of it as they come o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synctalk.bundle import BUNDLE_PLATES, MATTE, PLATE_MATTE, SOURCE, AvatarBundle
+from synctalk.bundle import MATTE, PLATE_MATTE, SOURCE, AvatarBundle
 from synctalk.errors import InputError
 from synctalk.media import Yuv420, rgb_to_yuv
 from synctalk.media.ordered import ordered_frames, ordered_grey
@@ -51,18 +51,16 @@ class Backdrop:
 
     def sources(self, order: Order) -> Iterator[Cutout]:
         """Frames of the footage [H,W] before the new background."""
-        return self._cut(SOURCE, MATTE, order, 0)
+        return self._cut(ordered_frames(self._folder / SOURCE, order), MATTE, order, 0)
 
-    def plates(self, order: Order) -> Iterator[Cutout]:
-        """Plates [S,S] before the new background."""
-        return self._cut(BUNDLE_PLATES, PLATE_MATTE, order, 1)
+    def plates(self, order: Order, pictures: Iterable[Yuv420]) -> Iterator[Cutout]:
+        """``pictures`` [S,S], the plates of ``order``, before the new background."""
+        return self._cut(pictures, PLATE_MATTE, order, 1)
 
-    def _cut(self, pictures: str, mattes: str, order: Order, which: int) -> Iterator[Cutout]:
-        pairs = zip(
-            ordered_frames(self._folder / pictures, order),
-            ordered_grey(self._folder / mattes, order),
-            strict=True,
-        )
+    def _cut(
+        self, pictures: Iterable[Yuv420], mattes: str, order: Order, which: int
+    ) -> Iterator[Cutout]:
+        pairs = zip(pictures, ordered_grey(self._folder / mattes, order), strict=True)
         for picture, matte in pairs:
             cut = Cutout(picture, matte)
             replace_background(cut, self._clean[which], self._new[which])

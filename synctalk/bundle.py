@@ -14,6 +14,10 @@ lack these three)::
     plate_matte.mp4      the same of the plates, where the head is taken out
     background.png       the footage's empty scene, which mattes' soft edges still show
 
+and, for mouths that close over an open one (older avatars lack it, and are dubbed without)::
+
+    torso.mp4            the neck under the jaw, inpainted, and where it replaces the source
+
 The only code that reads or writes these files. Never pickle.
 """
 
@@ -23,7 +27,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,11 +36,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, from_numpy
 
 from synctalk.dataset import FRAMES, PLATES, Crop, SubjectDataset, replace_folder, sha256_file
 from synctalk.errors import BundleError
-from synctalk.media import VideoPreset, VideoWriter
+from synctalk.media import VideoPreset, VideoWriter, rgb_to_yuv
+from synctalk.media.ordered import ordered_frames
+from synctalk.render.torso import Neck, NeckWindow, pack_neck, unpack_neck
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -48,6 +54,9 @@ MATTE = "matte.mp4"
 PLATE_MATTE = "plate_matte.mp4"
 BACKGROUND = "background.png"
 MATTE_PARTS = (MATTE, PLATE_MATTE, BACKGROUND)
+TORSO = "torso.mp4"
+TORSO_CORNERS = "torso.corners"
+"""The tensor that says where in the crop the frames of ``torso.mp4`` lie, [T,2] px."""
 
 Image = NDArray[np.uint8]
 
@@ -75,6 +84,21 @@ class Mattes:
 
     background: Image
     frames: Iterable[FrameMattes]
+
+
+@dataclass(frozen=True)
+class TorsoPlates:
+    """The neck under the jaw, restored.
+
+    Args:
+        window: where it lies.
+        shot: the frames that were restored; in others the source stays.
+        frames: picture [h,w,3] RGB and weight [h,w] of the shot's frames, in order; read once.
+    """
+
+    window: NeckWindow
+    shot: range
+    frames: Iterable[tuple[Image, Image]]
 
 
 @dataclass(frozen=True)
@@ -196,6 +220,21 @@ class AvatarBundle:
         """Whether another background can stand behind the person."""
         return set(MATTE_PARTS) <= self.manifest.files.keys()
 
+    @property
+    def has_torso(self) -> bool:
+        """Whether the neck under the jaw was restored."""
+        return TORSO in self.manifest.files
+
+    def necks(self, corners: NDArray[np.int32], order: NDArray[np.int64]) -> Iterator[Neck]:
+        """The restored necks of source frames in ``order``, which moves by single steps.
+
+        Args:
+            corners: the tensor ``torso.corners``.
+        """
+        packed = ordered_frames(self.path / TORSO, order)
+        for index, picture in zip(order, packed, strict=True):
+            yield unpack_neck(picture, int(corners[index, 0]), int(corners[index, 1]))
+
     def background(self) -> Image:
         """The empty scene of the footage, [H,W,3] RGB.
 
@@ -244,18 +283,25 @@ def write_bundle(
     tensors: Mapping[str, Tensor],
     dataset: SubjectDataset,
     mattes: Mattes | None = None,
+    torso: TorsoPlates | None = None,
 ) -> AvatarBundle:
     """Write a bundle beside ``final`` and publish it in one rename."""
     partial = final.with_name(final.name + ".writing")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if torso is not None:
+        whole[TORSO_CORNERS] = from_numpy(torso.window.corners)
     save_file(whole, partial / WEIGHTS)
     _link_or_copy(dataset.path / FRAMES, partial / SOURCE)
     _link_or_copy(dataset.path / PLATES, partial / BUNDLE_PLATES)
+    names: tuple[str, ...] = PARTS
     if mattes is not None:
         _write_mattes(partial, manifest, mattes)
-    names = PARTS if mattes is None else (*PARTS, *MATTE_PARTS)
+        names += MATTE_PARTS
+    if torso is not None:
+        _write_torso(partial, manifest, torso)
+        names += (TORSO,)
     files = {name: sha256_file(partial / name) for name in names}
     (partial / MANIFEST).write_text(dataclasses.replace(manifest, files=files).to_json())
     replace_folder(partial, final, MANIFEST)
@@ -275,6 +321,23 @@ def _write_mattes(folder: Path, manifest: BundleManifest, mattes: Mattes) -> Non
         str(folder / BACKGROUND), cv2.cvtColor(mattes.background, cv2.COLOR_RGB2BGR)
     )
     assert written
+
+
+def _write_torso(folder: Path, manifest: BundleManifest, torso: TorsoPlates) -> None:
+    height, width = torso.window.height, torso.window.width
+    nothing = (
+        rgb_to_yuv(np.zeros((height, width, 3), np.uint8)),
+        np.zeros((height, width), np.uint8),
+    )
+    frames = iter(torso.frames)
+    preset = VideoPreset.LOSSLESS
+    with VideoWriter(folder / TORSO, width, 2 * height, preset=preset) as writer:
+        for index in range(manifest.n_frames):
+            if index in torso.shot:
+                image, weight = next(frames)
+                writer.write_yuv(pack_neck(rgb_to_yuv(image), weight))
+            else:
+                writer.write_yuv(pack_neck(*nothing))
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import repeat, tee
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from synctalk.media.cuts import longest_shot
 from synctalk.media.ordered import ordered_frames
 from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 from synctalk.render.compositing import Cutout, straight
+from synctalk.render.torso import Neck, lay_neck
 
 MIN_AUDIO_S = 0.2
 SOURCE_BACKGROUND, TRANSPARENT_BACKGROUND = "source", "transparent"
@@ -71,6 +73,7 @@ def dub(
     out: str | os.PathLike[str],
     *,
     portrait: bool = True,
+    torso: bool = True,
     background: str | os.PathLike[str] = SOURCE_BACKGROUND,
     device: str = "auto",
     progress: ProgressCallback = ignore_progress,
@@ -84,6 +87,8 @@ def dub(
             whole.
         portrait: blend the face into the source at its full resolution (METHOD row 11); without
             it the rendered crop alone is written.
+        torso: restore the neck under a jaw that is lower in the source (METHOD row 13), if the
+            avatar has it; those trained before there was a restorer have not.
         background: ``"source"``, ``"transparent"``, ``"#rrggbb"``, or a picture file, which is
             made to fill the frame.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
@@ -114,7 +119,7 @@ def dub(
     order = play_order(person.manifest.n_frames, person.manifest.cuts, n_frames)
     driving = person.source[order]
     driving = Driving(lips, driving.expression, driving.R, driving.t)
-    _render(person, driving, order, wav, Path(out), portrait, backdrop, progress)
+    _render(person, driving, order, wav, Path(out), portrait, torso, backdrop, progress)
     clock.lap("frames")
     total_s = sum(clock.seconds.values())
     per_frame = {name: 1000 * s / n_frames for name, s in clock.seconds.items()}
@@ -138,6 +143,7 @@ def _render(
     wav: NDArray[np.float32],
     out: Path,
     portrait: bool,
+    torso: bool,
     backdrop: Backdrop | None,
     progress: ProgressCallback,
 ) -> None:
@@ -151,12 +157,12 @@ def _render(
         out, *size, FPS, preset=_preset(out, backdrop), audio=wav, sample_rate=SAMPLE_RATE_HZ
     ) as writer:
         if backdrop is not None and backdrop.transparent:
-            for cut in stage.wrap(cutouts(person, driving, order, backdrop, portrait=portrait)):
+            cuts = cutouts(person, driving, order, backdrop, portrait=portrait, torso=torso)
+            for cut in stage.wrap(cuts):
                 writer.write_cutout(cut.picture, cut.matte)
         else:
-            for frame in stage.wrap(
-                dubbed_frames(person, driving, order, backdrop, portrait=portrait)
-            ):
+            frames = dubbed_frames(person, driving, order, backdrop, portrait=portrait, torso=torso)
+            for frame in stage.wrap(frames):
                 writer.write_yuv(frame)
 
 
@@ -179,46 +185,78 @@ def dubbed_frames(
     backdrop: Backdrop | None,
     *,
     portrait: bool = True,
+    torso: bool = True,
 ) -> Iterator[Yuv420]:
     """The frames of a dub: the source's [H,W] with the face blended in, or the crop's [S,S].
 
     Args:
         order: source frame of each frame of ``driving``.
         backdrop: what stands behind, not transparent; None: what was filmed.
+        torso: restore the neck under the jaw, if the avatar can.
     """
-    folder = person.bundle.path
+    plates, necks = _plates(person, order, torso)
     if backdrop is None:
-        plates = ordered_frames(folder / BUNDLE_PLATES, order)
-        sources = ordered_frames(folder / SOURCE, order)
+        sources = ordered_frames(person.bundle.path / SOURCE, order)
     else:
-        plates = (cut.picture for cut in backdrop.plates(order))
+        plates = (cut.picture for cut in backdrop.plates(order, plates))
         sources = (cut.picture for cut in backdrop.sources(order))
     crops = person.render_yuv(driving, plates)
     if not portrait:
+        del necks  # else they would be kept for it
         yield from crops
         return
-    for index, crop, source in zip(order, crops, sources, strict=True):
-        person.blend_into(source, crop, person.source_mesh[index])
+    for index, crop, source, neck in zip(order, crops, sources, necks, strict=True):
+        person.blend_into(source, crop, person.source_mesh[index], neck)
         yield source
 
 
+def _plates(
+    person: Avatar, order: Order, torso: bool
+) -> tuple[Iterator[Yuv420], Iterator[Neck | None]]:
+    """The plates of ``order``, their necks restored if so wished, and those necks."""
+    necks = person.necks(order) if torso else repeat(None, len(order))
+    now, later = tee(necks)
+    plates = ordered_frames(person.bundle.path / BUNDLE_PLATES, order)
+    return (_with_neck(p, n) for p, n in zip(plates, now, strict=True)), later
+
+
+def _with_neck(plate: Yuv420, neck: Neck | None) -> Yuv420:
+    if neck is not None:
+        lay_neck(plate, neck)
+    return plate
+
+
 def cutouts(
-    person: Avatar, driving: Driving, order: Order, backdrop: Backdrop, *, portrait: bool = True
+    person: Avatar,
+    driving: Driving,
+    order: Order,
+    backdrop: Backdrop,
+    *,
+    portrait: bool = True,
+    torso: bool = True,
 ) -> Iterator[Cutout]:
     """As :func:`dubbed_frames`, before a transparent ``backdrop``; colours are straight."""
-    for cut in _cutouts(person, driving, order, backdrop, portrait):
+    for cut in _cutouts(person, driving, order, backdrop, portrait, torso):
         yield Cutout(straight(cut), cut.matte)
 
 
 def _cutouts(
-    person: Avatar, driving: Driving, order: Order, backdrop: Backdrop, portrait: bool
+    person: Avatar,
+    driving: Driving,
+    order: Order,
+    backdrop: Backdrop,
+    portrait: bool,
+    torso: bool,
 ) -> Iterator[Cutout]:
-    crops = person.render_cutouts(driving, backdrop.plates(order))
+    plates, necks = _plates(person, order, torso)
+    crops = person.render_cutouts(driving, backdrop.plates(order, plates))
     if not portrait:
+        del necks
         yield from crops
         return
-    for index, crop, source in zip(order, crops, backdrop.sources(order), strict=True):
-        person.blend_cutout(source, crop, person.source_mesh[index])
+    sources = backdrop.sources(order)
+    for index, crop, source, neck in zip(order, crops, sources, necks, strict=True):
+        person.blend_cutout(source, crop, person.source_mesh[index], neck)
         yield source
 
 

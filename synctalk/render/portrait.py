@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from synctalk.face.topology import FACE_OVAL
 from synctalk.media.planes import Yuv420
 from synctalk.render.compositing import Cutout
+from synctalk.render.torso import Neck
 
 Image = NDArray[np.uint8]
 
@@ -51,6 +51,32 @@ class SoftMask:
         height, width = self.weight.shape
         rows = slice(self.top // shrink, (self.top + height) // shrink)
         return image[rows, self.left // shrink : (self.left + width) // shrink]
+
+    def joined(self, other: SoftMask, side: int) -> SoftMask:
+        """Where either shows, in an image [side,side]."""
+        if other.weight.size == 0 or self.weight.size == 0:
+            return self if other.weight.size == 0 else other
+        both = self, other
+        left, top = min(m.left for m in both), min(m.top for m in both)
+        right = min(side, max(m.left + m.weight.shape[1] for m in both))
+        bottom = min(side, max(m.top + m.weight.shape[0] for m in both))
+        whole = SoftMask(left, top, np.zeros((bottom - top, right - left), np.float32))
+        for mask in both:
+            height, width = mask.weight.shape
+            y, x = mask.top - top, mask.left - left
+            part = whole.weight[y : y + height, x : x + width]
+            np.maximum(part, mask.weight[: part.shape[0], : part.shape[1]], out=part)
+        return whole
+
+
+def _neck_mask(neck: Neck, scale: float) -> SoftMask:
+    """Where the neck was restored, in an image ``scale`` times as large."""
+    weight = neck.weight * np.float32(1 / 255)
+    if scale == 1:
+        return SoftMask(neck.left, neck.top, weight)
+    left, top = (round(at * scale / 2) * 2 for at in (neck.left, neck.top))
+    size = tuple(round(n * scale / 2) * 2 for n in weight.shape[::-1])
+    return SoftMask(left, top, np.asarray(cv2.resize(weight, size), np.float32))
 
 
 def face_mask(mesh: NDArray[np.float32], height: int, width: int) -> SoftMask:
@@ -110,29 +136,40 @@ def blend_portrait(rendered: Image, source: Image, mesh: NDArray[np.float32]) ->
     return blended
 
 
-def blend_portrait_yuv(source: Yuv420, rendered: Yuv420, mesh: NDArray[np.float32]) -> None:
+def blend_portrait_yuv(
+    source: Yuv420, rendered: Yuv420, mesh: NDArray[np.float32], neck: Neck | None = None
+) -> None:
     """Blend the face of ``rendered`` into ``source``, in place.
 
     Args:
         source: [L,L] the square of the original frame that was rendered; writable, any even size.
         rendered: [S,S] composited crop.
         mesh: [478,2+] tracked points of the original frame, px of the rendered crop.
+        neck: the restored neck that was laid into the plate of ``rendered``, and shows here too.
     """
-    _blend_planes(source, rendered, mesh)
+    _blend_planes(source, rendered, mesh, neck)
 
 
-def blend_portrait_cutout(source: Cutout, rendered: Cutout, mesh: NDArray[np.float32]) -> None:
+def blend_portrait_cutout(
+    source: Cutout, rendered: Cutout, mesh: NDArray[np.float32], neck: Neck | None = None
+) -> None:
     """As :func:`blend_portrait_yuv`, of premultiplied pictures and their mattes."""
     planes = (*source.picture, source.matte), (*rendered.picture, rendered.matte)
-    _blend_planes(*planes, mesh)
+    _blend_planes(*planes, mesh, neck)
 
 
 def _blend_planes(
-    source: Sequence[Image], rendered: Sequence[Image], mesh: NDArray[np.float32]
+    source: Sequence[Image],
+    rendered: Sequence[Image],
+    mesh: NDArray[np.float32],
+    neck: Neck | None,
 ) -> None:
     """The first plane is of full size, each other one too or half of it."""
     side = len(source[0])
-    mask = face_mask(mesh * np.float32(side / len(rendered[0])), side, side)
+    scale = side / len(rendered[0])
+    mask = face_mask(mesh * np.float32(scale), side, side)
+    if neck is not None:
+        mask = mask.joined(_neck_mask(neck, scale), side)
     if mask.weight.size == 0:
         return
     half = cv2.resize(mask.weight, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
@@ -143,14 +180,3 @@ def _blend_planes(
             over = cv2.resize(over, under.shape, interpolation=cv2.INTER_CUBIC)
         face = mask.cut(under, shrink)
         face[:] = cv2.blendLinear(mask.cut(over, shrink), face, weight, 1 - weight)
-
-
-class TorsoRestorer(Protocol):
-    """OOD Audio Torso Restorer (S §III-F; METHOD row 13): its interface; none is built yet.
-
-    It repairs the seam under the chin where the rendered jaw and the source's differ.
-    """
-
-    def restore(self, crop: Image, seam: NDArray[np.float32]) -> Image:
-        """``crop`` [S,S,3] with the pixels of ``seam`` [S,S] in [0,1] inpainted."""
-        ...

@@ -26,6 +26,7 @@ from synctalk.training.checkpoint import (
 from synctalk.training.config import PRESETS, TrainConfig, preset
 from synctalk.training.lips import fit_lips
 from synctalk.training.mattes import person_mattes
+from synctalk.training.torso import restore_torso
 from synctalk.training.trainer import HeldOutCheck, OnCheck, Trainer
 
 __all__ = ["PRESETS", "HeldOutCheck", "TrainConfig", "preset", "train"]
@@ -60,8 +61,8 @@ def train(
             nothing changes there before it returns. Copied beside another ``out``, the folder
             lets another machine resume.
         on_check: told of each held-out check, every ``evaluate_every`` steps.
-        progress: receives events of the stages ``load frames``, ``train``, ``lips`` and
-            ``mattes``; the metric ``held_out_psnr_db`` comes with ``train``.
+        progress: receives events of the stages ``load frames``, ``train``, ``lips``,
+            ``torso``, ``mattes`` and ``torso plates``; the metric ``held_out_psnr_db`` comes with ``train``.
 
     Raises:
         DatasetError: ``dataset`` is not a whole dataset.
@@ -128,7 +129,9 @@ def _publish(
     )
     final.parent.mkdir(parents=True, exist_ok=True)
     tensors = _tensors(dataset, trainer, deformation, settings, lips)
-    return write_bundle(final, manifest, tensors, dataset, person_mattes(dataset, progress))
+    torso = restore_torso(dataset, settings.seed, progress)
+    mattes = person_mattes(dataset, progress)
+    return write_bundle(final, manifest, tensors, dataset, mattes, torso)
 
 
 def _tensors(
