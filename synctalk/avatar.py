@@ -22,7 +22,8 @@ from torch import Tensor
 
 from synctalk.bundle import TORSO_CORNERS, AvatarBundle, BundleManifest
 from synctalk.dataset import Tracks
-from synctalk.errors import BackendError
+from synctalk.errors import BackendError, BundleError
+from synctalk.expression import SubjectExpression
 from synctalk.face_sync import DrivingSpace, LipRegressor
 from synctalk.gaussians.basis import DrivingCoefficients
 from synctalk.gaussians.restore import restore_deformation
@@ -75,6 +76,8 @@ class Avatar:
         self.source = Driving(
             *(tensors[f"source.{name}"].numpy() for name in ("lip", "expression", "R", "t"))
         )
+        expression = _under(tensors, "expression.")
+        self._expression = SubjectExpression.from_state(expression) if expression else None
         self.source_mesh: NDArray[np.float32] = tensors["source.mesh"].numpy()
         self._neck_corners: NDArray[np.int32] | None = None
         if bundle.has_torso:
@@ -115,6 +118,26 @@ class Avatar:
         """Lip coefficients [T,K] of audio-visual features [T,D], one row a frame."""
         lips: NDArray[np.float32] = self.regressor.predict(torch.from_numpy(features)).numpy()
         return lips
+
+    @property
+    def has_expression(self) -> bool:
+        """Whether it has learnt to move brows and lids by blendshapes."""
+        return self._expression is not None
+
+    @property
+    def expression(self) -> SubjectExpression:
+        """Brows and lids by blendshapes.
+
+        Raises:
+            BundleError: the avatar was trained before there was a choice, or on too little.
+        """
+        if self._expression is None:
+            raise BundleError(
+                f"{self.bundle.path} has not learnt to move its brows and lids.",
+                reason="AVATAR_WITHOUT_EXPRESSION",
+                remedy="Train the avatar again with this release, or keep the source's expression.",
+            )
+        return self._expression
 
     def mouth_opening_mm(self, lip: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gap between the inner lips, mm [T]."""

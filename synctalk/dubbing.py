@@ -1,8 +1,8 @@
 """Batch dubbing: an avatar speaks an audio file (DESIGN §1, flow 2).
 
 The source footage plays on under the new speech, forwards and backwards within its longest shot,
-so that audio of any length never meets a jump. Head pose and upper face come from the footage,
-the lips from the audio.
+so that audio of any length never meets a jump. Head pose and gaze come from the footage, the lips
+from the audio; so do blinks and brows, or they come from the footage, too.
 """
 
 from __future__ import annotations
@@ -23,6 +23,13 @@ from synctalk.backdrop import Backdrop, Order, colour
 from synctalk.bundle import BUNDLE_PLATES, SOURCE
 from synctalk.dataset import FPS, SAMPLE_RATE_HZ
 from synctalk.errors import InputError, MediaError
+from synctalk.expression import (
+    BLINKS_PER_MINUTE,
+    STYLES,
+    ProsodicExpression,
+    measure_prosody,
+    read_blendshapes,
+)
 from synctalk.face_sync import AudioVisualEncoder
 from synctalk.media import VideoPreset, VideoWriter, Yuv420, read_audio, read_picture
 from synctalk.media.cuts import longest_shot
@@ -33,6 +40,7 @@ from synctalk.render.torso import Neck, lay_neck
 
 MIN_AUDIO_S = 0.2
 SOURCE_BACKGROUND, TRANSPARENT_BACKGROUND = "source", "transparent"
+AUTO_EXPRESSION, SOURCE_EXPRESSION = "auto", "source"
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,9 @@ def dub(
     portrait: bool = True,
     torso: bool = True,
     background: str | os.PathLike[str] = SOURCE_BACKGROUND,
+    expression: str | os.PathLike[str] = AUTO_EXPRESSION,
+    blinks_per_minute: float = BLINKS_PER_MINUTE,
+    seed: int = 0,
     device: str = "auto",
     progress: ProgressCallback = ignore_progress,
 ) -> DubResult:
@@ -91,13 +102,21 @@ def dub(
             avatar has it; those trained before there was a restorer have not.
         background: ``"source"``, ``"transparent"``, ``"#rrggbb"``, or a picture file, which is
             made to fill the frame.
+        expression: what brows and lids do: ``"source"``, as in the footage; ``"natural"``,
+            ``"calm"``, ``"emphatic"``, or ``"neutral"`` (blinks alone), by the voice; or a file of
+            blendshapes (:func:`synctalk.expression.read_blendshapes`). ``"auto"`` is natural
+            where the avatar has learnt its expressions, else source.
+        blinks_per_minute: 0 to 60, where blinks are not the source's or a file's.
+        seed: of blinks and brows; the same gives the same video.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: receives events of the stage ``dub``.
 
     Raises:
-        BundleError: the avatar is damaged, of another version, or too old for a background.
+        BundleError: the avatar is damaged, of another version, or too old for a background or
+            an expression.
         MediaError: the audio or the picture cannot be decoded, or the audio is too short.
-        InputError: ``out`` is no video of the right kind, or the background no colour.
+        InputError: ``out`` is no video of the right kind, the background no colour, the expression
+            none of these, or its file not readable.
     """
     wav = read_audio(Path(audio), SAMPLE_RATE_HZ)
     if len(wav) < MIN_AUDIO_S * SAMPLE_RATE_HZ:
@@ -118,12 +137,37 @@ def dub(
     clock.lap("audio")
     order = play_order(person.manifest.n_frames, person.manifest.cuts, n_frames)
     driving = person.source[order]
-    driving = Driving(lips, driving.expression, driving.R, driving.t)
+    blendshapes = _blendshapes(person, expression, wav, n_frames, blinks_per_minute, seed)
+    upper = driving.expression
+    if blendshapes is not None:
+        upper = person.expression.coefficients(order, blendshapes)
+    driving = Driving(lips, upper, driving.R, driving.t)
+    clock.lap("expression")
     _render(person, driving, order, wav, Path(out), portrait, torso, backdrop, progress)
     clock.lap("frames")
     total_s = sum(clock.seconds.values())
     per_frame = {name: 1000 * s / n_frames for name, s in clock.seconds.items()}
     return DubResult(Path(out), n_frames, n_frames / FPS, n_frames / total_s, per_frame)
+
+
+def _blendshapes(
+    person: Avatar,
+    expression: str | os.PathLike[str],
+    wav: NDArray[np.float32],
+    n_frames: int,
+    blinks_per_minute: float,
+    seed: int,
+) -> NDArray[np.float32] | None:
+    """[T, 52] of a dub; None keeps the source's expression."""
+    name = os.fspath(expression)
+    if name == AUTO_EXPRESSION:
+        name = "natural" if person.has_expression else SOURCE_EXPRESSION
+    if name == SOURCE_EXPRESSION:
+        return None
+    if name not in STYLES:
+        return read_blendshapes(name, n_frames)
+    generator = ProsodicExpression(name, blinks_per_minute, seed)
+    return generator.generate(measure_prosody(wav, n_frames))
 
 
 def _backdrop(person: Avatar, background: str | os.PathLike[str]) -> Backdrop | None:

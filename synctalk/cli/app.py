@@ -172,6 +172,18 @@ def dub(
             help="What stands behind the person: what was filmed, a colour, a picture, or nothing.",
         ),
     ] = "source",
+    expression: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|source|natural|neutral|calm|emphatic|FILE",
+            help="What brows and lids do: by the voice (auto, natural, calm, emphatic; neutral "
+            "only blinks), as in the footage (source), or as a CSV or npz of blendshapes says.",
+        ),
+    ] = "auto",
+    blink_rate: Annotated[
+        float, typer.Option(min=0, max=60, help="Blinks a minute, where the voice moves the lids.")
+    ] = 17.0,
+    seed: Annotated[int, typer.Option(min=0, help="Another one gives other blinks and brows.")] = 0,
     device: DeviceOption = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -191,6 +203,9 @@ def dub(
             out,
             portrait=portrait,
             background=background,
+            expression=expression,
+            blinks_per_minute=blink_rate,
+            seed=seed,
             device=device,
             progress=progress,
         )

@@ -24,6 +24,7 @@ from synctalk.training.checkpoint import (
     working_folder,
 )
 from synctalk.training.config import PRESETS, TrainConfig, preset
+from synctalk.training.expression import FittedExpression, fit_expression
 from synctalk.training.lips import fit_lips
 from synctalk.training.mattes import person_mattes
 from synctalk.training.torso import restore_torso
@@ -62,7 +63,7 @@ def train(
             lets another machine resume.
         on_check: told of each held-out check, every ``evaluate_every`` steps.
         progress: receives events of the stages ``load frames``, ``train``, ``lips``,
-            ``torso``, ``mattes`` and ``torso plates``; the metric ``held_out_psnr_db`` comes with ``train``.
+            ``expression`` and ``mattes``; the metric ``held_out_psnr_db`` comes with ``train``.
 
     Raises:
         DatasetError: ``dataset`` is not a whole dataset.
@@ -92,7 +93,8 @@ def train(
 
     trainer.run(save, checkpoint_every_s)
     lips = fit_lips(source, trainer.subject, progress)
-    bundle = _publish(final, source, trainer, settings, lips, consent_id, progress)
+    expression = fit_expression(source, trainer.subject, settings.expression, progress)
+    bundle = _publish(final, source, trainer, settings, lips, expression, consent_id, progress)
     discard(folder)
     return bundle
 
@@ -103,6 +105,7 @@ def _publish(
     trainer: Trainer,
     settings: TrainConfig,
     lips: LipRegressor,
+    expression: FittedExpression | None,
     consent_id: str | None,
     progress: ProgressCallback,
 ) -> AvatarBundle:
@@ -111,6 +114,8 @@ def _publish(
     deformation, metrics = trainer.shipped()
     if trainer.curve:
         metrics["held_out_psnr_db"] = trainer.curve[-1].psnr_db
+    if expression is not None:
+        metrics.update(expression.metrics())
     manifest = BundleManifest(
         subject=Path(source.source_name).stem,
         source_sha256=source.source_sha256,
@@ -128,7 +133,7 @@ def _publish(
         timings_s={**source.timings_s, "train": round(trainer.seconds, 2)},
     )
     final.parent.mkdir(parents=True, exist_ok=True)
-    tensors = _tensors(dataset, trainer, deformation, settings, lips)
+    tensors = _tensors(dataset, trainer, deformation, settings, lips, expression)
     torso = restore_torso(dataset, settings.seed, progress)
     mattes = person_mattes(dataset, progress)
     return write_bundle(final, manifest, tensors, dataset, mattes, torso)
@@ -140,6 +145,7 @@ def _tensors(
     deformation: dict[str, Tensor],
     settings: TrainConfig,
     lips: LipRegressor,
+    expression: FittedExpression | None,
 ) -> dict[str, Tensor]:
     tracks, subject = dataset.tracks, trainer.subject
     named: dict[str, Tensor] = {
@@ -157,6 +163,7 @@ def _tensors(
         "deformation": deformation,
         "space": subject.space.state(),
         "regressor": lips.state(),
+        "expression": expression.subject.state() if expression is not None else {},
     }
     for prefix, state in parts.items():
         named.update({f"{prefix}.{name}": tensor for name, tensor in state.items()})

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from synctalk.errors import InputError
+from synctalk.expression import VQVAETraining
 from synctalk.gaussians.densify import DensifyConfig
 
 Preset = Literal["demo", "standard", "best"]
@@ -40,6 +41,8 @@ class TrainConfig:
         max_frames: most frames held in memory; longer footage is thinned by the curriculum.
         seed: of everything random.
         evaluate_every: steps between held-out checks shown while training.
+        densify: growth in stage 1.
+        expression: training of the VQ-VAE behind generated expressions.
     """
 
     preset: str = "standard"
@@ -64,6 +67,7 @@ class TrainConfig:
     seed: int = 0
     evaluate_every: int = 250
     densify: DensifyConfig = field(default_factory=DensifyConfig)
+    expression: VQVAETraining = field(default_factory=VQVAETraining)
 
 
 PRESETS: dict[str, TrainConfig] = {
