@@ -63,7 +63,8 @@ def train(
             lets another machine resume.
         on_check: told of each held-out check, every ``evaluate_every`` steps.
         progress: receives events of the stages ``load frames``, ``train``, ``lips``,
-            ``expression`` and ``mattes``; the metric ``held_out_psnr_db`` comes with ``train``.
+            ``expression``, ``torso``, ``mattes`` and ``torso plates``; the metric
+            ``held_out_psnr_db`` comes with ``train``.
 
     Raises:
         DatasetError: ``dataset`` is not a whole dataset.
