@@ -12,7 +12,7 @@ import re
 import subprocess
 import tempfile
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
@@ -146,11 +146,29 @@ def flite(voice: str, text: str, *, stretch: float) -> Utterance:
         with wave.open(str(path)) as file:
             samples = np.frombuffer(file.readframes(file.getnframes()), dtype=np.int16)
             wav = _resampled(samples, file.getframerate())
-    # Each name comes with the time its sound ends.
     pairs = [(name, float(end)) for name, end in re.findall(r"(\w+):([\d.]+)", done.stdout)]
+    return _from_ends(wav, pairs, from_arpabet, f"flite-{voice}")
+
+
+def level_utterance(
+    samples: NDArray[np.int16],
+    pairs: Sequence[tuple[str, float]],
+    sounds: Callable[[str], tuple[int, ...]],
+    speaker: str,
+) -> Utterance:
+    """Speech at 16 kHz whose phonemes come each with the second at which it ends."""
+    return _from_ends(_resampled(samples, SAMPLE_RATE_HZ), pairs, sounds, speaker)
+
+
+def _from_ends(
+    wav: NDArray[np.float32],
+    pairs: Sequence[tuple[str, float]],
+    sounds: Callable[[str], tuple[int, ...]],
+    speaker: str,
+) -> Utterance:
     begins = [0.0, *(end for _, end in pairs)]
-    segments = [(b, from_arpabet(name)) for b, (name, _) in zip(begins, pairs, strict=False)]
-    return _utterance(wav, _split([*segments, (begins[-1], (SILENCE,))]), f"flite-{voice}")
+    segments = [(b, sounds(name)) for b, (name, _) in zip(begins, pairs, strict=False)]
+    return _utterance(wav, _split([*segments, (begins[-1], (SILENCE,))]), speaker)
 
 
 def _espeak_segments(events: Sequence[tuple[float, str]]) -> list[tuple[float, int]]:

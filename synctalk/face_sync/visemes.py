@@ -42,6 +42,26 @@ _ARPABET = {
     "z": "SS", "zh": "CH", "pau": "sil",
 }  # fmt: skip
 
+# Festival's Italian, Catalan, Czech and Finnish voices, without stress and length marks; their
+# Czech differs from the others in "ch" (x) and c (ts), Finnish in "@" (a with dots) and 7 (o).
+_FESTIVAL = {
+    **{letter: VISEMES[_BY_LETTER[letter]] for letter in "abdefgijklmnoprstuvwz"},
+    "E": "E", "O": "O", "S": "CH", "Z": "CH", "J": "nn", "L": "nn", "N": "kk", "h": "kk",
+    "ts": "DD SS", "dz": "DD SS", "tS": "DD CH", "dZ": "DD CH", "tts": "DD SS", "ddz": "DD SS",
+    "ttS": "DD CH", "ddZ": "DD CH", "c": "DD SS", "c~": "DD CH", "d~": "DD", "t~": "DD",
+    "n~": "nn", "n*": "kk", "r~": "CH", "r~*": "CH", "s~": "CH", "z~": "CH", "ch": "kk",
+    "dz~": "DD CH", "rr": "RR", "ax": "E", "uax": "U", "iax": "I", "T": "TH", "B": "PP",
+    "D": "TH", "G": "kk", "7": "O", "@": "E", "y": "U", "_": "sil", "#": "sil", "pau": "sil",
+}  # fmt: skip
+
+_RUSSIAN = {
+    "aa": "aa", "a": "aa", "ae": "E", "ay": "E", "ee": "E", "e": "E", "ii": "I", "i": "I",
+    "yy": "I", "y": "I", "oo": "O", "uu": "U", "u": "U", "ur": "U", "p": "PP", "b": "PP", "m": "PP",
+    "f": "FF", "v": "FF", "t": "DD", "d": "DD", "k": "kk", "g": "kk", "h": "kk", "c": "DD SS",
+    "ch": "DD CH", "s": "SS", "z": "SS", "sh": "CH", "sch": "CH", "zh": "CH", "n": "nn", "l": "nn",
+    "r": "RR", "j": "I", "pau": "sil",
+}  # fmt: skip
+
 
 def from_ipa(symbol: str) -> tuple[int, ...]:
     """Visemes of one IPA phoneme in order (two for diphthongs and affricates); () if unknown.
@@ -59,3 +79,15 @@ def from_ipa(symbol: str) -> tuple[int, ...]:
 def from_arpabet(symbol: str) -> tuple[int, ...]:
     """Visemes of one phoneme in flite's lower-case ARPAbet."""
     return tuple(VISEMES.index(name) for name in _ARPABET.get(symbol, "").split())
+
+
+def from_festival(symbol: str) -> tuple[int, ...]:
+    """Visemes of one phoneme of Festival's Italian, Catalan, Czech and Finnish voices."""
+    name = symbol.rstrip("1234:") or symbol
+    return tuple(VISEMES.index(v) for v in _FESTIVAL.get(name, "").split())
+
+
+def from_russian(symbol: str) -> tuple[int, ...]:
+    """Visemes of one phoneme of Festival's Russian voice; doubled consonants are soft ones."""
+    name = symbol if symbol in _RUSSIAN else symbol[: len(symbol) // 2]
+    return tuple(VISEMES.index(v) for v in _RUSSIAN.get(name, "").split())
