@@ -35,6 +35,10 @@ COLUMN_NAMES = (
 COLUMNS = [ARKIT_NAMES.index(name) for name in COLUMN_NAMES]
 LOOKS = [index for index, name in enumerate(ARKIT_NAMES) if name.startswith("eyeLook")]
 BLINKS = [COLUMN_NAMES.index("eyeBlinkLeft"), COLUMN_NAMES.index("eyeBlinkRight")]
+PARTS = (
+    tuple(index for index, name in enumerate(COLUMN_NAMES) if name.startswith("brow")),
+    tuple(index for index, name in enumerate(COLUMN_NAMES) if name.startswith("eye")),
+)
 
 BLOCK = 4
 BEFORE, AFTER = 16, 4
@@ -135,7 +139,7 @@ class SubjectExpression:
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> SubjectExpression:
         """The inverse of :meth:`state`."""
-        vqvae = ExpressionVQVAE(len(COLUMNS))
+        vqvae = ExpressionVQVAE(PARTS)
         prefix = "vqvae."
         vqvae.load_state_dict(
             {name[len(prefix) :]: t for name, t in state.items() if name.startswith(prefix)}
@@ -173,7 +177,7 @@ def fit_subject_expression(
     low, high = torch.quantile(own, tail, dim=0), torch.quantile(own, 1 - tail, dim=0)
     blinking = windows[..., BLINKS].mean(-1).amax(1) > 0.5
     drawn = torch.where(blinking, BLINK_DRAWN, 1.0)
-    vqvae, usage = fit_vqvae(windows, drawn, training)
+    vqvae, usage = fit_vqvae(windows, drawn, PARTS, training)
     return SubjectExpression(vqvae, weight, calm, low, high), usage
 
 

@@ -38,7 +38,14 @@ def read_blendshapes(path: str | os.PathLike[str], n_frames: int) -> FloatArray:
     try:
         values, names = _read_npz(file) if file.suffix.lower() == ".npz" else _read_csv(file)
         return _in_order(values, names, n_frames)
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, csv.Error) as error:
+    except (
+        ValueError,
+        LookupError,
+        EOFError,
+        OSError,
+        zipfile.BadZipFile,
+        csv.Error,
+    ) as error:
         raise InputError(
             f"{file}: not a blendshape track ({error}).",
             reason="EXPRESSION_FILE",

@@ -7,9 +7,11 @@ the codebook unchanged (straight through); the loss is
 
     |b - D(q)|² + |sg[E(b)] - q|² + β |E(b) - sg[q]|²
 
-A token is split into groups with a codebook each, so that brows and lids can combine in ways that
-half a minute of footage does not happen to show together. While it learns, inputs are shrunk,
-stretched and shaken, and the targets are not: strangers' tracks differ in just that.
+Brows and lids pass as tokens of their own, which share the networks but neither codebooks nor
+attention: a blink with raised brows, which half a minute of footage hardly shows, is still made of
+a blink and of raised brows. Each token is split into two groups with a codebook each. While it
+learns, inputs are shrunk, stretched and shaken, and the targets are not: strangers' tracks differ
+in just that.
 """
 
 from __future__ import annotations
@@ -23,16 +25,19 @@ from torch import Tensor, nn
 WINDOW = 16  # frames
 PER_TOKEN = 2
 WIDTH, HEADS, LAYERS = 32, 4, 1
-GROUPS, ENTRIES, ENTRY_DIM = 4, 32, 8
+GROUPS, ENTRIES, ENTRY_DIM = 2, 32, 8
 COMMITMENT = 0.25  # the paper's β
+
+Parts = tuple[tuple[int, ...], ...]
+"""Columns of each part of the face."""
 
 
 class Quantised(NamedTuple):
     """Tokens after the codebook.
 
     Args:
-        tokens: [B, N, GROUPS * ENTRY_DIM], with the encoder's gradient.
-        indices: [B, N, GROUPS] entries chosen.
+        tokens: [P, B, N, GROUPS * ENTRY_DIM] of P parts, with the encoder's gradient.
+        indices: [P, B, N, GROUPS] entries chosen.
         loss: codebook and commitment.
     """
 
@@ -42,21 +47,22 @@ class Quantised(NamedTuple):
 
 
 class Codebook(nn.Module):
-    """GROUPS codebooks of ENTRIES vectors."""
+    """GROUPS codebooks of ENTRIES vectors for each part."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_parts: int) -> None:
         super().__init__()
-        self.entries = nn.Parameter(torch.randn(GROUPS, ENTRIES, ENTRY_DIM) * 0.5)
+        self.entries = nn.Parameter(0.5 * torch.randn(n_parts, GROUPS, ENTRIES, ENTRY_DIM))
 
     def forward(self, encoded: Tensor) -> Quantised:
-        """The nearest entry of each group for tokens [B, N, GROUPS * ENTRY_DIM]."""
-        parts = encoded.view(*encoded.shape[:-1], GROUPS, ENTRY_DIM)
-        away = (parts[..., None, :] - self.entries).square().sum(-1)  # [B, N, GROUPS, ENTRIES]
-        indices = away.argmin(-1)
-        chosen = torch.stack([e[indices[..., g]] for g, e in enumerate(self.entries)], dim=-2)
-        codebook = (parts.detach() - chosen).square().mean()
-        commitment = (parts - chosen.detach()).square().mean()
-        through = parts + (chosen - parts).detach()
+        """The nearest entry of each group for tokens [P, B, N, GROUPS * ENTRY_DIM]."""
+        tokens = encoded.view(*encoded.shape[:-1], GROUPS, ENTRY_DIM)
+        entries = self.entries[:, None, None]  # [P, 1, 1, GROUPS, ENTRIES, ENTRY_DIM]
+        indices = (tokens[..., None, :] - entries).square().sum(-1).argmin(-1)
+        wanted = indices[..., None, None].expand(*indices.shape, 1, ENTRY_DIM)
+        chosen = entries.expand(*indices.shape, ENTRIES, ENTRY_DIM).gather(-2, wanted)[..., 0, :]
+        codebook = (tokens.detach() - chosen).square().mean()
+        commitment = (tokens - chosen.detach()).square().mean()
+        through = tokens + (chosen - tokens).detach()
         return Quantised(through.flatten(-2), indices, codebook + COMMITMENT * commitment)
 
 
@@ -70,31 +76,41 @@ def _transformer() -> nn.TransformerEncoder:
 class ExpressionVQVAE(nn.Module):
     """Windows of blendshapes [B, WINDOW, columns] to themselves, through a codebook."""
 
-    def __init__(self, columns: int) -> None:
+    def __init__(self, parts: Parts) -> None:
         super().__init__()
-        n_tokens = WINDOW // PER_TOKEN
-        self.columns = columns
-        self.into = nn.Linear(PER_TOKEN * columns, WIDTH)
-        self.encoder_place = nn.Parameter(0.02 * torch.randn(n_tokens, WIDTH))
+        n_tokens, self.most = WINDOW // PER_TOKEN, max(map(len, parts))
+        self.parts = parts
+        self.into = nn.Linear(PER_TOKEN * self.most, WIDTH)
+        self.encoder_place = nn.Parameter(0.1 * torch.randn(len(parts), 1, n_tokens, WIDTH))
         self.encoder = _transformer()
         self.to_code = nn.Linear(WIDTH, GROUPS * ENTRY_DIM)
-        self.codebook = Codebook()
+        self.codebook = Codebook(len(parts))
         self.from_code = nn.Linear(GROUPS * ENTRY_DIM, WIDTH)
-        self.decoder_place = nn.Parameter(0.02 * torch.randn(n_tokens, WIDTH))
+        self.decoder_place = nn.Parameter(0.1 * torch.randn(len(parts), 1, n_tokens, WIDTH))
         self.decoder = _transformer()
-        self.out = nn.Linear(WIDTH, PER_TOKEN * columns)
+        self.out = nn.Linear(WIDTH, PER_TOKEN * self.most)
 
     def encode(self, blendshapes: Tensor) -> Tensor:
-        """Tokens [B, N, GROUPS * ENTRY_DIM] before the codebook."""
-        tokens = blendshapes.reshape(len(blendshapes), -1, PER_TOKEN * self.columns)
-        encoded: Tensor = self.to_code(self.encoder(self.into(tokens) + self.encoder_place))
-        return encoded
+        """Tokens [P, B, N, GROUPS * ENTRY_DIM] before the codebook."""
+        padded = [
+            nn.functional.pad(blendshapes[..., list(part)], (0, self.most - len(part)))
+            for part in self.parts
+        ]
+        tokens = torch.stack(padded).view(
+            len(self.parts), len(blendshapes), -1, self.into.in_features
+        )
+        hidden = (self.into(tokens) + self.encoder_place).flatten(0, 1)
+        encoded: Tensor = self.to_code(self.encoder(hidden))
+        return encoded.view(*tokens.shape[:3], -1)
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Blendshapes [B, WINDOW, columns] of tokens that left the codebook."""
-        hidden = self.decoder(self.from_code(tokens) + self.decoder_place)
-        decoded: Tensor = self.out(hidden)
-        return decoded.reshape(len(tokens), WINDOW, self.columns)
+        hidden = (self.from_code(tokens) + self.decoder_place).flatten(0, 1)
+        rows = self.out(self.decoder(hidden)).view(*tokens.shape[:2], WINDOW, self.most)
+        decoded: Tensor = rows.new_zeros(*rows.shape[1:3], sum(map(len, self.parts)))
+        for part, row in zip(self.parts, rows, strict=True):
+            decoded[..., list(part)] = row[..., : len(part)]
+        return decoded
 
     def forward(self, blendshapes: Tensor) -> tuple[Tensor, Quantised]:
         """Reconstruction [B, WINDOW, columns] and what the codebook did."""
@@ -107,7 +123,8 @@ class CodebookUsage:
     """How a subject's footage uses its codebook.
 
     Args:
-        perplexity: of each group: how many entries it would take, all used alike; at most ENTRIES.
+        perplexity: of each group, part by part: how many entries it would take, all used alike;
+            at most ENTRIES.
         dead: entries of each group that nothing uses.
         reconstruction: root mean square error of the training windows, blendshape units.
     """
@@ -146,18 +163,19 @@ STANDARD = VQVAETraining()
 
 
 def fit_vqvae(
-    windows: Tensor, weight: Tensor, settings: VQVAETraining = STANDARD
+    windows: Tensor, weight: Tensor, parts: Parts, settings: VQVAETraining = STANDARD
 ) -> tuple[ExpressionVQVAE, CodebookUsage]:
     """Train on a subject's own windows; seconds on a CPU core.
 
     Args:
         windows: [W, WINDOW, columns] blendshapes of footage without a cut inside a window.
         weight: [W] how often each is drawn.
+        parts: columns of the parts of the face.
         settings: how.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = ExpressionVQVAE(windows.shape[-1])
+        model = ExpressionVQVAE(parts)
         _settle(model, windows, weight, settings)
     model.requires_grad_(False).eval()
     return model, codebook_usage(model, windows)
@@ -170,7 +188,7 @@ def _settle(
         model.parameters(), settings.learning_rate, weight_decay=1e-3, fused=True
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, settings.steps)
-    used = torch.zeros(GROUPS, ENTRIES)
+    used = torch.zeros(len(model.parts), GROUPS, ENTRIES)
     for step in range(settings.steps):
         target = windows[torch.multinomial(weight, settings.batch, replacement=True)]
         decoded, quantised = model(_disturbed(target, settings))
@@ -199,27 +217,25 @@ def _reconstruction_loss(decoded: Tensor, target: Tensor, settings: VQVAETrainin
 
 
 def _counts(indices: Tensor) -> Tensor:
-    """[GROUPS, ENTRIES] how often each entry was chosen."""
-    return torch.stack(
-        [torch.bincount(indices[..., g].flatten(), minlength=ENTRIES) for g in range(GROUPS)]
-    ).float()
+    """[P, GROUPS, ENTRIES] how often each entry was chosen."""
+    counts: Tensor = nn.functional.one_hot(indices, ENTRIES).sum((1, 2))
+    return counts.float()
 
 
 @torch.no_grad()
 def _revive(model: ExpressionVQVAE, windows: Tensor, used: Tensor) -> None:
     """Move entries that nothing chose onto tokens of the last batch."""
-    tokens = model.encode(windows).reshape(-1, GROUPS, ENTRY_DIM)
-    for group, counts in enumerate(used):
-        dead = torch.nonzero(counts == 0)[:, 0]
-        picked = tokens[torch.randint(len(tokens), (len(dead),)), group]
-        model.codebook.entries[group, dead] = picked + 0.01 * torch.randn_like(picked)
+    tokens = model.encode(windows).view(len(model.parts), -1, GROUPS, ENTRY_DIM)
+    for part, group, entry in torch.nonzero(used == 0).tolist():
+        token = tokens[part, torch.randint(tokens.shape[1], ()), group]
+        model.codebook.entries[part, group, entry] = token + 0.01 * torch.randn_like(token)
 
 
 @torch.no_grad()
 def codebook_usage(model: ExpressionVQVAE, windows: Tensor) -> CodebookUsage:
     """What windows [W, WINDOW, columns] use of the codebook."""
     decoded, quantised = model(windows)
-    counts = _counts(quantised.indices)
+    counts = _counts(quantised.indices).flatten(0, 1)
     share = counts / counts.sum(1, keepdim=True)
     perplexity = torch.exp(-(share * share.clamp_min(1e-12).log()).sum(1))
     error = float((decoded - windows).square().mean().sqrt())
