@@ -16,7 +16,7 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 SECONDS = 12  # at least 10 s of speech must be seen
 CONFIG = dataclasses.replace(
     preset("demo"), n_gaussians=2000, steps=60, canonical_share=0.2, evaluate_every=100,
-    max_frames=60, expression=VQVAETraining(steps=100, batch=16),
+    max_frames=60, torso_steps=10, expression=VQVAETraining(steps=100, batch=16),
 )  # fmt: skip
 
 

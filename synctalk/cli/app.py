@@ -165,6 +165,13 @@ def dub(
             help="Blend the face into the full source picture, or write the face crop alone.",
         ),
     ] = True,
+    torso: Annotated[
+        bool,
+        typer.Option(
+            "--torso/--no-torso",
+            help="Restore the neck that a lower jaw covers in the source, if the avatar can.",
+        ),
+    ] = True,
     background: Annotated[
         str,
         typer.Option(
@@ -202,6 +209,7 @@ def dub(
             audio,
             out,
             portrait=portrait,
+            torso=torso,
             background=background,
             expression=expression,
             blinks_per_minute=blink_rate,

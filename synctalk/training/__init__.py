@@ -135,7 +135,9 @@ def _publish(
     )
     final.parent.mkdir(parents=True, exist_ok=True)
     tensors = _tensors(dataset, trainer, deformation, settings, lips, expression)
-    torso = restore_torso(dataset, settings.seed, progress)
+    torso = None
+    if settings.torso_steps:
+        torso = restore_torso(dataset, settings.torso_steps, settings.seed, progress)
     mattes = person_mattes(dataset, progress)
     return write_bundle(final, manifest, tensors, dataset, mattes, torso)
 

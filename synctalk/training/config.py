@@ -42,6 +42,7 @@ class TrainConfig:
         seed: of everything random.
         evaluate_every: steps between held-out checks shown while training.
         densify: growth in stage 1.
+        torso_steps: optimiser steps of the torso restorer; 0 leaves it out.
         expression: training of the VQ-VAE behind generated expressions.
     """
 
@@ -67,11 +68,12 @@ class TrainConfig:
     seed: int = 0
     evaluate_every: int = 250
     densify: DensifyConfig = field(default_factory=DensifyConfig)
+    torso_steps: int = 500
     expression: VQVAETraining = field(default_factory=VQVAETraining)
 
 
 PRESETS: dict[str, TrainConfig] = {
-    "demo": TrainConfig(preset="demo", n_gaussians=9_000, steps=900),
+    "demo": TrainConfig(preset="demo", n_gaussians=9_000, steps=900, torso_steps=200),
     "standard": TrainConfig(),
     "best": TrainConfig(preset="best", n_gaussians=16_000, steps=20_000),
 }

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CHANNELS = (32, 48, 64, 64)
+CHANNELS = (24, 32, 48, 64)
 MULTIPLE = 16
 """Sides of what it is given: 2×2 blocks, halved three times."""
 IN_CHANNELS = 4
-RATE, FINAL_RATE = 3e-3, 0.03
+RATE, FINAL_RATE = 2e-3, 0.03
 GRADIENT_WEIGHT = 1.0
 UNSEEN_WEIGHT = 0.05
 """What no frame shows, behind the jaw, only has to stay near its continuation."""

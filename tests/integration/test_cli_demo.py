@@ -17,6 +17,7 @@ import torch
 
 from synctalk.avatar import Avatar
 from synctalk.dataset import SubjectDataset
+from synctalk.dubbing import dubbed_frames
 from synctalk.errors import Cancelled, TrainingError
 from synctalk.media import VideoReader, probe, read_audio, rgb_to_yuv
 from synctalk.progress import ProgressEvent
@@ -124,6 +125,24 @@ def test_a_frame_does_not_depend_on_its_neighbours(demo: Demo) -> None:
         assert np.abs(together.y.astype(int) - by_itself.y).max() <= 1
 
 
+def test_the_torso_is_restored_under_the_jaw_and_nowhere_else(demo: Demo) -> None:
+    avatar = Avatar.load(demo.out / "avatar", "cpu")
+    order = np.arange(40, 46)
+    for portrait in (False, True):
+        plain, restored = (
+            dubbed_frames(avatar, avatar.source[order], order, None, portrait=portrait, torso=on)
+            for on in (False, True)
+        )
+        for index, before, after in zip(order, plain, restored, strict=True):
+            changed = np.abs(before.y.astype(int) - after.y) > 3
+            rows, columns = np.nonzero(changed)
+            assert len(rows) > 50
+            mouth = avatar.source_mesh[index, 14, 1]
+            face = avatar.source_mesh[index, :, 0]
+            assert rows.min() > mouth
+            assert face.min() - 20 < columns.min() < columns.max() < face.max() + 20
+
+
 def test_too_few_plates_are_an_error(demo: Demo) -> None:
     avatar = Avatar.load(demo.out / "avatar", "cpu")
     plates = VideoReader(demo.out / "avatar" / "plates.mp4").iter_yuv(0, 3)
@@ -133,7 +152,12 @@ def test_too_few_plates_are_an_error(demo: Demo) -> None:
 
 def test_a_triplane_ships_baked_when_little_is_lost(demo: Demo, tmp_path: Path) -> None:
     config = dataclasses.replace(
-        preset("demo"), deformation="triplane", n_gaussians=2000, steps=40, evaluate_every=40
+        preset("demo"),
+        deformation="triplane",
+        n_gaussians=2000,
+        steps=40,
+        evaluate_every=40,
+        torso_steps=0,
     )
     bundle = train(demo.out / "dataset", tmp_path / "avatar", config=config)
     assert bundle.manifest.metrics["baking_error_px"] < BAKE_BOUND_PX
@@ -195,6 +219,7 @@ SHORT = dataclasses.replace(
     canonical_share=0.2,
     evaluate_every=100,
     max_frames=60,
+    torso_steps=10,
 )
 
 

@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 
 import artifacts
+import numpy as np
 import pytest
 import torch
 
 from synctalk import bundle
 from synctalk import dataset as ds
-from synctalk.bundle import AvatarBundle, write_bundle
+from synctalk.bundle import AvatarBundle, TorsoPlates, write_bundle
 from synctalk.dataset import SubjectDataset
 from synctalk.errors import BundleError, InputError
+from synctalk.render.torso import NeckWindow
 
 TENSORS = {
     "base": torch.arange(12.0).reshape(3, 4).T,  # not contiguous, as parameters may be
@@ -159,3 +161,28 @@ def test_what_is_no_avatar_says_how_to_make_one(tmp_path: Path) -> None:
     error = refused(tmp_path)
     assert error.reason == "BUNDLE_NOT_FOUND"
     assert "synctalk train" in error.remedy
+
+
+def test_restored_necks_come_back_where_they_were_made_and_weigh_nothing_elsewhere(
+    tmp_path: Path, source: SubjectDataset
+) -> None:
+    rng = np.random.default_rng(1)
+    corners = (2 * rng.integers(0, 10, (artifacts.N, 2))).astype(np.int32)
+    shot = range(7, 20)
+    weights = rng.integers(0, 256, (len(shot), 16, 32), np.uint8)
+    grey = np.full((16, 32, 3), 128, np.uint8)
+    torso = TorsoPlates(NeckWindow(32, 16, corners), shot, ((grey, w) for w in weights))
+    facts = artifacts.bundle_manifest()
+    made = write_bundle(tmp_path / "a", facts, TENSORS, source, torso=torso)
+    made.verify()
+    assert made.has_torso
+    order = np.array([6, 7, 8, 9, 8, 7])
+    necks = list(made.necks(made.tensors()[bundle.TORSO_CORNERS].numpy(), order))
+    for index, neck in zip(order, necks, strict=True):
+        assert (neck.left, neck.top) == tuple(corners[index])
+        assert (neck.weight == (weights[index - 7] if index in shot else 0)).all()
+    assert abs(int(necks[1].picture.y[8, 8]) - 126) <= 1
+
+
+def test_an_avatar_without_restored_necks_says_so(folder: Path) -> None:
+    assert not AvatarBundle.open(folder).has_torso
