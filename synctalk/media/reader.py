@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 import av
-import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from synctalk.errors import MediaError
@@ -66,7 +65,7 @@ class VideoReader:
     def iter_grey(self, start: int = 0, stop: int | None = None) -> Iterator[UInt8Array]:
         """The first plane of each frame, [H, W] uint8: the exact values of a grey mask video."""
         for frame in self._range(start, stop):
-            yield np.ascontiguousarray(plane(frame, 0))
+            yield plane(frame, 0).copy()  # never a view: the decoder predicts from it
 
     def read(self, index: int) -> UInt8Array:
         """Frame ``index`` as RGB [H, W, 3] uint8.
@@ -82,7 +81,7 @@ class VideoReader:
 
     def read_grey(self, index: int) -> UInt8Array:
         """First plane of frame ``index``, [H, W] uint8."""
-        return np.ascontiguousarray(plane(self._seek(index), 0))
+        return plane(self._seek(index), 0).copy()
 
     def close(self) -> None:
         """Let go of the file."""

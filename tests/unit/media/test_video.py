@@ -207,3 +207,13 @@ def test_writing_into_a_frame_does_not_change_the_frames_after_it(tmp_path: Path
         for plane, expected in zip(frame, still, strict=True):
             np.testing.assert_array_equal(plane, expected)
             plane[:] = 0
+
+
+def test_writing_into_a_matte_does_not_change_the_mattes_after_it(tmp_path: Path) -> None:
+    still = smooth_picture(512, 256)[..., 0]
+    with VideoWriter(tmp_path / "m.mp4", 512, 256, preset=VideoPreset.GREY_LOSSLESS) as writer:
+        for _ in range(25):
+            writer.write_grey(still)
+    for matte in VideoReader(tmp_path / "m.mp4").iter_grey():
+        np.testing.assert_array_equal(matte, still)
+        matte[:] = 0
