@@ -210,10 +210,12 @@ def test_writing_into_a_frame_does_not_change_the_frames_after_it(tmp_path: Path
 
 
 def test_writing_into_a_matte_does_not_change_the_mattes_after_it(tmp_path: Path) -> None:
-    still = smooth_picture(512, 256)[..., 0]
-    with VideoWriter(tmp_path / "m.mp4", 512, 256, preset=VideoPreset.GREY_LOSSLESS) as writer:
-        for _ in range(25):
-            writer.write_grey(still)
-    for matte in VideoReader(tmp_path / "m.mp4").iter_grey():
-        np.testing.assert_array_equal(matte, still)
+    # each is the one before and noise: predicted, and slow enough to be decoded while we write
+    steps = RNG.integers(0, 4, (20, 512, 1024), np.uint8)
+    mattes = np.cumsum(steps, axis=0, dtype=np.uint8)
+    with VideoWriter(tmp_path / "m.mp4", 1024, 512, preset=VideoPreset.GREY_LOSSLESS) as writer:
+        for matte in mattes:
+            writer.write_grey(matte)
+    for matte, expected in zip(VideoReader(tmp_path / "m.mp4").iter_grey(), mattes, strict=True):
+        np.testing.assert_array_equal(matte, expected)
         matte[:] = 0
