@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from services.cli.screen import Screen
 
 Preset = Literal["demo", "standard", "best"]
+Expression = Literal["auto", "source", "natural", "neutral", "calm", "emphatic"]
 SELF_STATEMENT = (
     "The person shown agreed that an avatar of them is made and used to say what they did not say."
 )
@@ -119,6 +120,17 @@ def dub(
     size: Annotated[
         str, typer.Option(metavar="WxH", help="Of the video, px; by default the avatar's own.")
     ] = "",
+    expression: Annotated[
+        Expression,
+        typer.Option(
+            help="What brows and lids do: by the voice (auto, natural, calm, emphatic; neutral "
+            "only blinks), or as in the footage (source)."
+        ),
+    ] = "auto",
+    blink_rate: Annotated[
+        float | None,
+        typer.Option(min=0, max=60, help="Blinks a minute, where the voice moves the lids."),
+    ] = None,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -141,6 +153,8 @@ def dub(
                 "audio": upload(api, audio, "audio", bytes_shown(screen, "upload")),
                 **({"width_px": width_px, "height_px": height_px} if size else {}),
                 **({"text": said} if said else {}),
+                "expression": expression,
+                **({"blinks_per_minute": blink_rate} if blink_rate is not None else {}),
             }
             made = api.post("dubs", body)
             if not wait and out is None:

@@ -18,6 +18,8 @@ from synctalk.errors import InputError
 
 MAX_TEXT_CHARS = 200_000
 VideoFormat = Literal["mp4", "webm", "mov"]
+Expression = Literal["auto", "source", "natural", "neutral", "calm", "emphatic"]
+BlinksPerMinute = Annotated[float, Field(ge=0, le=60)]
 CONTENT_TYPES: dict[VideoFormat, str] = {
     "mp4": "video/mp4",
     "webm": "video/webm",
@@ -42,6 +44,9 @@ class DubRequest:
         video_format: H.264 and AAC in MP4; VP9 with alpha and Opus in WebM, for browsers; ProRes
             4444 and PCM in MOV, for editing.
         text: what is said, for captions; empty: none are made.
+        expression: what brows and lids do; ``auto`` is natural where the avatar has learnt it, else
+            the source's; another one but ``source`` is refused where it has not.
+        blinks_per_minute: where the lids are not the source's; None: as people who speak do.
     """
 
     avatar_version: str
@@ -54,6 +59,8 @@ class DubRequest:
     background_colour: str = ""
     background_image: ObjectRef | None = None
     video_format: VideoFormat = "mp4"
+    expression: Expression = "auto"
+    blinks_per_minute: BlinksPerMinute | None = None
 
 
 @dataclass(frozen=True)

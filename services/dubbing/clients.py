@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 
-from services.common.dubs import DubRequest
+from services.common.dubs import DubRequest, Expression
 from services.common.rpc import open_channel, remote_errors
 from services.common.rpc.messages import artifact_ref_message, object_ref, object_ref_message
 from services.common.settings import RpcSettings
@@ -21,7 +21,15 @@ from services.gen.avatar.v1.renderer_pb2_grpc import RendererServiceStub
 from synctalk.errors import SyncTalkError
 
 Channel = grpc.aio.Channel
+N_BLENDSHAPES = 52
 _CHUNK_SAMPLES = 16_000
+_STYLES: dict[Expression, expression_pb2.ExpressionStyle.ValueType] = {
+    "auto": expression_pb2.EXPRESSION_STYLE_NATURAL,
+    "natural": expression_pb2.EXPRESSION_STYLE_NATURAL,
+    "neutral": expression_pb2.EXPRESSION_STYLE_NEUTRAL,
+    "calm": expression_pb2.EXPRESSION_STYLE_CALM,
+    "emphatic": expression_pb2.EXPRESSION_STYLE_EMPHATIC,
+}
 _CODECS = {
     "mp4": renderer_pb2.VIDEO_CODEC_H264,
     "webm": renderer_pb2.VIDEO_CODEC_VP9_ALPHA,
@@ -35,21 +43,40 @@ def connect(target: str, settings: RpcSettings) -> AbstractAsyncContextManager[C
 
 
 async def spool_features(
-    channel: Channel, tenant: str, sound: Pcm, path: Path, timeout_s: float
+    channel: Channel,
+    tenant: str,
+    sound: Pcm,
+    path: Path,
+    timeout_s: float,
+    expression: Expression = "source",
+    blinks_per_minute: float | None = None,
 ) -> FeatureSpool:
-    """Features of a whole recording, written to ``path`` as they come."""
+    """Features of a whole recording, written to ``path`` as they come.
+
+    Args:
+        expression: with it come blendshapes, unless it is ``"source"``.
+        blinks_per_minute: None leaves it to the service.
+    """
+    wanted = None
+    if expression != "source":
+        wanted = expression_pb2.ExpressionOptions(
+            style=_STYLES[expression], blinks_per_minute=blinks_per_minute
+        )
     stub = ExpressionServiceStub(channel)
     spool: FeatureSpool | None = None
     with remote_errors():
         response = expression_pb2.GenerateResponse()
-        responses = stub.Generate(_speech(tenant, sound), timeout=timeout_s)
+        responses = stub.Generate(_speech(tenant, sound, wanted), timeout=timeout_s)
         async for response in responses:
             kind = response.WhichOneof("message")
             if kind == "header":
                 header = response.header
-                spool = FeatureSpool(path, header.encoder_version, header.lip_feature_dim)
+                spool = FeatureSpool(
+                    path, header.encoder_version, header.lip_feature_dim,
+                    N_BLENDSHAPES if wanted else 0,
+                )  # fmt: skip
             elif spool is not None and kind == "features":
-                spool.append(response.features.lip_feature)
+                spool.append(response.features.lip_feature, response.features.blendshapes)
             elif spool is not None and kind == "event":
                 spool.voice(response.event.time_code.frame)
         if spool is not None and response.summary.frame_count == spool.n_frames:
@@ -75,7 +102,7 @@ async def render_segment(
                 avatar_version=request.avatar_version,
                 bundle=artifact_ref_message(request.bundle),
                 encoder_version=encoder_version,
-                features=_features(rows.rows, rows.first),
+                features=_features(rows.rows, rows.first, rows.lip_dim),
                 video_options=renderer_pb2.VideoOptions(
                     codec=_CODECS[request.video_format],
                     width_px=request.width_px,
@@ -83,8 +110,9 @@ async def render_segment(
                     background=_background(request),
                 ),
                 output_key=output_key,
-                context_before=_features(rows.before, rows.first - len(rows.before)),
-                context_after=_features(rows.after, rows.first + len(rows.rows)),
+                context_before=_features(rows.before, rows.first - len(rows.before), rows.lip_dim),
+                context_after=_features(rows.after, rows.first + len(rows.rows), rows.lip_dim),
+                blendshapes_required=request.expression not in ("auto", "source"),
             ),
             timeout=timeout_s,
         )
@@ -107,7 +135,9 @@ def _background(request: DubRequest) -> renderer_pb2.Background:
     return background
 
 
-async def _speech(tenant: str, sound: Pcm) -> AsyncIterator[expression_pb2.GenerateRequest]:
+async def _speech(
+    tenant: str, sound: Pcm, expression: expression_pb2.ExpressionOptions | None
+) -> AsyncIterator[expression_pb2.GenerateRequest]:
     yield expression_pb2.GenerateRequest(
         header=expression_pb2.GenerateRequestHeader(
             parent=f"tenants/{tenant}",
@@ -117,6 +147,8 @@ async def _speech(tenant: str, sound: Pcm) -> AsyncIterator[expression_pb2.Gener
                 sample_rate_hz=sound.sample_rate_hz,
             ),
             whole_recording=True,
+            want_blendshapes=expression is not None,
+            expression=expression,
         )
     )
     first = 0
@@ -128,11 +160,12 @@ async def _speech(tenant: str, sound: Pcm) -> AsyncIterator[expression_pb2.Gener
     yield expression_pb2.GenerateRequest(end_of_audio=expression_pb2.EndOfAudio())
 
 
-def _features(rows: FloatRows, first: int) -> list[types_pb2.DrivingFeatures]:
+def _features(rows: FloatRows, first: int, lip_dim: int) -> list[types_pb2.DrivingFeatures]:
     return [
         types_pb2.DrivingFeatures(
             time_code=types_pb2.TimeCode(frame=frame, time_us=frame * 40_000),
-            lip_feature=row.tolist(),
+            lip_feature=row[:lip_dim].tolist(),
+            blendshapes=row[lip_dim:].tolist(),
         )
         for frame, row in enumerate(rows, first)
     ]

@@ -115,6 +115,7 @@ class Dub:
             return await clients.spool_features(
                 channel, self._tenant, sound, self._folder / "features",
                 _FEATURES_TIMEOUT_S + sound.duration_s,
+                self._request.expression, self._request.blinks_per_minute,
             )  # fmt: skip
 
     async def _segments(self, spool: FeatureSpool) -> tuple[Done, ...]:

@@ -19,12 +19,19 @@ FloatRows = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SegmentRows:
-    """Rows [T, D] of a segment and of the frames around it."""
+    """Rows [T, D] of a segment and of the frames around it.
+
+    Args:
+        first: the segment's first frame.
+        rows, before, after: lip features, then blendshapes if there are any.
+        lip_dim: how many values of a row are lip features.
+    """
 
     first: int
     rows: FloatRows
     before: FloatRows
     after: FloatRows
+    lip_dim: int
 
 
 @dataclass
@@ -33,21 +40,35 @@ class FeatureSpool:
 
     Args:
         path: the file; it is written anew.
-        encoder_version, dim: as the header of the stream says.
+        encoder_version, lip_dim: as the header of the stream says.
+        n_blendshapes: that follow the lip features in a row.
     """
 
     path: Path
     encoder_version: str
-    dim: int
+    lip_dim: int
+    n_blendshapes: int = 0
     n_frames: int = 0
     _changes: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._file = self.path.open("w+b")
 
-    def append(self, row: Sequence[float]) -> None:
-        """Add the row of the next frame."""
-        self._file.write(np.asarray(row, np.float32).tobytes())
+    @property
+    def dim(self) -> int:
+        """Values of a row."""
+        return self.lip_dim + self.n_blendshapes
+
+    def append(self, lip: Sequence[float], blendshapes: Sequence[float] = ()) -> None:
+        """Add the row of the next frame.
+
+        Raises:
+            ValueError: of another length than the others.
+        """
+        row = np.array([*lip, *blendshapes], np.float32)
+        if len(row) != self.dim:
+            raise ValueError(f"a row of {len(row)} values, expected {self.dim}")
+        self._file.write(row.tobytes())
         self.n_frames += 1
 
     def voice(self, frame: int) -> None:
@@ -70,7 +91,7 @@ class FeatureSpool:
             flat = np.fromfile(file, np.float32, (after - before) * self.dim)
         rows = flat.reshape(-1, self.dim)
         begin, end = segment.first - before, segment.stop - before
-        return SegmentRows(segment.first, rows[begin:end], rows[:begin], rows[end:])
+        return SegmentRows(segment.first, rows[begin:end], rows[:begin], rows[end:], self.lip_dim)
 
     def close(self) -> None:
         """Close the file."""

@@ -6,24 +6,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from services.common.errors import FailedPrecondition
 from services.expression.batching import BatchingEncoder
 from services.expression.pcm import Recording, Resampler, pieces
 from services.expression.voice import VoiceChange, VoiceDetector
 from synctalk.errors import InputError
+from synctalk.expression import ExpressionPlan, ProsodicExpression, measure_prosody
 from synctalk.face_sync import EncoderStream, measure
 from synctalk.face_sync.speech import FPS, SAMPLE_RATE_HZ
 
 RATES_HZ = (8_000, 192_000)
+_BLOCK = 250  # frames whose blendshapes are made at once
 
 
 @dataclass(frozen=True)
 class Features:
-    """What drives one frame: row [D]."""
+    """What drives one frame: row [D], and blendshapes [52] where they were asked for."""
 
     frame: int
     row: Tensor
+    blendshapes: NDArray[np.float32] | None = None
 
 
 Output = Features | VoiceChange
@@ -37,11 +43,13 @@ class Request:
         causal: hear 27.5 ms past a frame's centre instead of 107.5 ms.
         sample_rate_hz: of the sound that will come.
         whole_recording: measure the speaker over all of it before the first feature.
+        expression: makes blendshapes; None: none are wanted.
     """
 
     causal: bool
     sample_rate_hz: int
     whole_recording: bool
+    expression: ProsodicExpression | None = None
 
     def __post_init__(self) -> None:
         low, high = RATES_HZ
@@ -50,6 +58,12 @@ class Request:
                 f"header.audio_format.sample_rate_hz is {self.sample_rate_hz}",
                 reason="SAMPLE_RATE",
                 remedy=f"Send sound of {low} to {high} Hz.",
+            )
+        if self.expression is not None and not self.whole_recording:
+            raise FailedPrecondition(
+                "blendshapes were asked for without header.whole_recording",
+                reason="BLENDSHAPES_NEED_RECORDING",
+                remedy="Ask for the whole recording, or without blendshapes.",
             )
 
 
@@ -73,6 +87,8 @@ class Generation:
         self._voice = VoiceDetector()
         self._recording = Recording(spool) if request.whole_recording else None
         self._stream = EncoderStream(encoder, causal=request.causal)
+        self._plan: ExpressionPlan | None = None
+        self._block = np.zeros((0, 0), np.float32)
 
     def push(self, data: bytes, first_sample: int) -> Iterator[Output]:
         """What a chunk completes.
@@ -109,10 +125,12 @@ class Generation:
             recorded = self._recording.samples()
             if len(recorded):
                 self._stream.stats = measure(recorded)
+            if self._request.expression is not None:
+                prosody = measure_prosody(recorded.numpy(), _frames(len(recorded)))
+                self._plan = self._request.expression.plan(prosody)
             for piece in pieces(recorded):
                 yield from self._hear(piece)
-        n_frames = -(-self._heard * FPS // SAMPLE_RATE_HZ)
-        yield from self._features(self._stream.finish(n_frames))
+        yield from self._features(self._stream.finish(_frames(self._heard)))
         yield from self._voice.finish()
 
     def close(self) -> None:
@@ -129,5 +147,18 @@ class Generation:
             change = self._voice.push(row)
             if change is not None:
                 yield change
-            yield Features(self.frame_count, row)
+            yield Features(self.frame_count, row, self._blendshapes(self.frame_count))
             self.frame_count += 1
+
+    def _blendshapes(self, frame: int) -> NDArray[np.float32] | None:
+        """[52] of a frame; frames are asked for in order."""
+        if self._plan is None:
+            return None
+        if frame % _BLOCK == 0:
+            self._block = self._plan.blendshapes(frame, frame + _BLOCK)
+        row: NDArray[np.float32] = self._block[frame % _BLOCK]
+        return row
+
+
+def _frames(n_samples: int) -> int:
+    return -(-n_samples * FPS // SAMPLE_RATE_HZ)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from google.protobuf.duration_pb2 import Duration
 from prometheus_client import Counter, Gauge
 
-from services.common.errors import FailedPrecondition, Unavailable
+from services.common.errors import Unavailable
 from services.expression.batching import BatchingEncoder
 from services.expression.generation import Features, Generation, Output, Request
 from services.expression.settings import ExpressionSettings
@@ -20,12 +20,20 @@ from services.gen.avatar.v1 import types_pb2
 from services.gen.avatar.v1.expression_pb2_grpc import ExpressionServiceServicer
 from synctalk.dataset import sha256_file
 from synctalk.errors import Cancelled, InputError
+from synctalk.expression import BLINKS_PER_MINUTE, ProsodicExpression, Style
 from synctalk.face_sync.encoder import WEIGHTS
 from synctalk.face_sync.speech import FPS
 
 STREAMS = Gauge("synctalk_expression_streams", "Streams open")
 FRAMES = Counter("synctalk_expression_frames_total", "Frames that got features")
 CHUNK_BYTES = 64 << 10
+_STYLES: dict[int, Style] = {
+    pb.EXPRESSION_STYLE_UNSPECIFIED: "natural",
+    pb.EXPRESSION_STYLE_NATURAL: "natural",
+    pb.EXPRESSION_STYLE_NEUTRAL: "neutral",
+    pb.EXPRESSION_STYLE_CALM: "calm",
+    pb.EXPRESSION_STYLE_EMPHATIC: "emphatic",
+}
 
 
 class _Stream(Protocol):
@@ -141,7 +149,9 @@ def _message(output: Output) -> pb.GenerateResponse:
     assert isinstance(output, Features)
     return pb.GenerateResponse(
         features=types_pb2.DrivingFeatures(
-            time_code=_time_code(output.frame), lip_feature=output.row.tolist()
+            time_code=_time_code(output.frame),
+            lip_feature=output.row.tolist(),
+            blendshapes=None if output.blendshapes is None else output.blendshapes.tolist(),
         )
     )
 
@@ -158,17 +168,21 @@ def _parse_header(message: pb.GenerateRequest) -> Request:
         raise _unexpected("header.mode")
     if header.audio_format.encoding != pb.AUDIO_ENCODING_PCM_S16LE:
         raise _unexpected("header.audio_format.encoding PCM_S16LE")
-    if header.want_blendshapes:
-        raise FailedPrecondition(
-            "blendshapes were asked for, and there is no generator of them here",
-            reason="NO_BLENDSHAPE_GENERATOR",
-            remedy="Ask without them: the avatar's own upper face plays on.",
-        )
     return Request(
         causal=header.mode == pb.GENERATE_MODE_CAUSAL,
         sample_rate_hz=header.audio_format.sample_rate_hz,
         whole_recording=header.whole_recording,
+        expression=_expression(header.expression) if header.want_blendshapes else None,
     )
+
+
+def _expression(options: pb.ExpressionOptions) -> ProsodicExpression:
+    if options.style not in _STYLES:
+        raise _unexpected("a known header.expression.style")
+    rate = BLINKS_PER_MINUTE
+    if options.HasField("blinks_per_minute"):
+        rate = options.blinks_per_minute
+    return ProsodicExpression(_STYLES[options.style], rate)
 
 
 def _unexpected(wanted: str) -> InputError:

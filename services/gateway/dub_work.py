@@ -65,6 +65,8 @@ class DubWork:
             background_image=picture,
             video_format=record.video_format,
             text=record.text,
+            expression=record.expression,
+            blinks_per_minute=record.blinks_per_minute,
         )
         check_supported(request)
         await gateway.dub_queue.enqueue(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, field_validator
 
-from services.common.dubs import MAX_TEXT_CHARS, VideoFormat
+from services.common.dubs import MAX_TEXT_CHARS, BlinksPerMinute, Expression, VideoFormat
 from services.common.errors import FailedPrecondition, NotFound
 from services.common.job_progress import shown_picture
 from services.common.jobs import Job, JobState
@@ -73,6 +73,17 @@ class NewDub(Body):
             "browsers) or `mov` (ProRes 4444, PCM; for editing)"
         ),
     ] = "mp4"
+    expression: Annotated[
+        Expression,
+        Field(
+            description="what brows and lids do: by the voice (`natural`, `calm`, `emphatic`; "
+            "`neutral` only blinks) or as in the avatar's footage (`source`); `auto` is `natural` "
+            "for all avatars but those trained before they could"
+        ),
+    ] = "auto"
+    blinks_per_minute: Annotated[
+        BlinksPerMinute | None, Field(description="where the voice moves the lids; null: 17")
+    ] = None
 
     @field_validator("width_px", "height_px")
     @classmethod
@@ -91,6 +102,7 @@ class Dub(View):
     audio: str
     background: Background
     format: VideoFormat
+    expression: Expression
     state: State
     stage: str
     fraction: float
@@ -135,6 +147,8 @@ async def create_dub(body: NewDub, caller: CallerDep, gateway: GatewayDep, once:
                 background_colour=body.background.colour or "",
                 background_image=body.background.image or "",
                 video_format=body.format,
+                expression=body.expression,
+                blinks_per_minute=body.blinks_per_minute,
                 text=body.text,
             ),
             _quota(gateway),
@@ -212,6 +226,7 @@ def dub_view(gateway: Gateway, record: DubRecord, job: Job | None) -> Dub:
         audio=record.audio,
         background=record.background,
         format=record.video_format,
+        expression=record.expression,
         state=state,
         stage=progress.stage if progress else "",
         fraction=1.0 if state == "succeeded" else progress.fraction if progress else 0.0,

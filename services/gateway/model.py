@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.artifacts import ArtifactRef
-from services.common.dubs import VideoFormat
+from services.common.dubs import Expression, VideoFormat
 from services.common.storage import ObjectRef
 from services.gateway.records import Record
 
@@ -195,6 +195,8 @@ class DubRecord(Record):
     background_colour: str = ""
     background_image: str = ""
     video_format: VideoFormat = "mp4"
+    expression: Expression = "auto"
+    blinks_per_minute: float | None = None
     text: str
     phase: DubPhase = "queued"
     enqueued: bool = False

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from synctalk.avatar import CHUNK, Avatar
 from synctalk.errors import InputError
+from synctalk.face import ARKIT_NAMES
 from synctalk.face_sync import LAYOUT
 
 BEFORE, AFTER = 16, 4
@@ -25,6 +26,20 @@ FloatRows = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class SegmentBlendshapes:
+    """Blendshapes of a segment and of the frames around it, each [., 52].
+
+    Args:
+        required: refuse an avatar that cannot follow them.
+    """
+
+    rows: FloatRows
+    before: FloatRows
+    after: FloatRows
+    required: bool = False
+
+
+@dataclass(frozen=True)
 class SegmentFeatures:
     """Encoder features of a segment.
 
@@ -32,6 +47,7 @@ class SegmentFeatures:
         first: index of its first frame in the whole video.
         rows: [T, D] of its frames.
         before, after: [<= 16, D], [<= 4, D] of the frames around it.
+        blendshapes: of the same frames; None keeps the avatar's own expression.
 
     Raises:
         InputError: shapes are wrong, the segment is not aligned, or context is missing.
@@ -41,6 +57,7 @@ class SegmentFeatures:
     rows: FloatRows
     before: FloatRows
     after: FloatRows
+    blendshapes: SegmentBlendshapes | None = None
 
     def __post_init__(self) -> None:
         widths = {part.shape[1] for part in (self.rows, self.before, self.after) if len(part)}
@@ -62,6 +79,19 @@ class SegmentFeatures:
                 f"{len(self.before)} rows of context before frame {self.first}",
                 reason="CONTEXT_MISSING",
                 remedy=f"Send the {BEFORE} frames before a segment, or all there are.",
+            )
+        self._check_blendshapes()
+
+    def _check_blendshapes(self) -> None:
+        if (face := self.blendshapes) is None:
+            return
+        pairs = ((face.rows, self.rows), (face.before, self.before), (face.after, self.after))
+        if any(part.shape != (len(own), len(ARKIT_NAMES)) for part, own in pairs):
+            raise InputError(
+                f"blendshapes of {face.rows.shape} for {len(self.rows)} frames",
+                reason="BLENDSHAPES",
+                remedy=f"Send {len(ARKIT_NAMES)} blendshapes with every frame and its context, "
+                "or with none.",
             )
 
 

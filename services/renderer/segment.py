@@ -92,7 +92,10 @@ def _played(person: Avatar, features: SegmentFeatures) -> tuple[Driving, Order]:
     end = features.first + len(features.rows)
     order = play_order(manifest.n_frames, manifest.cuts, end)[features.first :]
     moves = person.source[order]
-    return Driving(segment_lips(person, features), moves.expression, moves.R, moves.t), order
+    upper, face = moves.expression, features.blendshapes
+    if face is not None and (face.required or person.has_expression):
+        upper = person.expression.coefficients(order, face.rows, face.before, face.after)
+    return Driving(segment_lips(person, features), upper, moves.R, moves.t), order
 
 
 def render_segment(

@@ -26,7 +26,7 @@ from services.gen.avatar.v1 import renderer_pb2 as pb
 from services.gen.avatar.v1 import trainer_pb2, types_pb2
 from services.gen.avatar.v1.renderer_pb2_grpc import RendererServiceServicer
 from services.renderer.cache import LeaseCache, Plan, Size
-from services.renderer.lips import SegmentFeatures
+from services.renderer.lips import SegmentBlendshapes, SegmentFeatures
 from services.renderer.loading import (
     LoadedAvatar,
     discard_avatar,
@@ -40,6 +40,7 @@ from synctalk.backdrop import Backdrop
 from synctalk.bundle import BundleManifest
 from synctalk.dataset import sha256_file
 from synctalk.errors import InputError
+from synctalk.face import ARKIT_NAMES
 from synctalk.face_sync.encoder import LAYOUT, WEIGHTS
 from synctalk.media import read_picture
 from synctalk.media.alpha import PRORES_4444, VP9_ALPHA, AlphaCodec
@@ -286,23 +287,34 @@ def _features(request: pb.RenderSegmentRequest) -> SegmentFeatures:
     every = [*request.context_before, *request.features, *request.context_after]
     expected = range(first - len(request.context_before), first + len(every))
     for features, frame in zip(every, expected, strict=False):
-        if features.time_code.frame != frame or len(features.blendshapes):
+        if features.time_code.frame != frame:
             raise InputError(
-                f"features of frame {features.time_code.frame} in place of {frame}, or with "
-                "blendshapes, which avatars of this release cannot follow",
+                f"features of frame {features.time_code.frame} in place of {frame}",
                 reason="FEATURE_ORDER",
-                remedy="Send the features of consecutive frames, without blendshapes.",
+                remedy="Send the features of consecutive frames.",
             )
-    return SegmentFeatures(
-        first, _rows(request.features), _rows(request.context_before), _rows(request.context_after)
-    )
+    parts = (request.features, request.context_before, request.context_after)
+    rows, before, after = (_rows([f.lip_feature for f in part], LAYOUT.dim) for part in parts)
+    return SegmentFeatures(first, rows, before, after, _blendshapes(request))
 
 
-def _rows(features: Iterable[types_pb2.DrivingFeatures]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    rows = [np.fromiter(frame.lip_feature, np.float32) for frame in features]
+def _blendshapes(request: pb.RenderSegmentRequest) -> SegmentBlendshapes | None:
+    parts = (request.features, request.context_before, request.context_after)
+    if not any(frame.blendshapes for part in parts for frame in part):
+        return None
+    width = len(ARKIT_NAMES)
+    rows, before, after = (_rows([f.blendshapes for f in part], width) for part in parts)
+    return SegmentBlendshapes(rows, before, after, request.blendshapes_required)
+
+
+def _rows(
+    frames: Iterable[Iterable[float]], width: int
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """[T, width] of the frames' values, or of another width if that is what they have."""
+    rows = [np.fromiter(values, np.float32) for values in frames]
     if len({len(row) for row in rows}) > 1:
         raise InputError("features of different lengths", reason="FEATURE_SHAPE")
-    return np.stack(rows) if rows else np.zeros((0, LAYOUT.dim), np.float32)
+    return np.stack(rows) if rows else np.zeros((0, width), np.float32)
 
 
 def _key(bundle: ArtifactRef) -> str:

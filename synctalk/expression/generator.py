@@ -7,7 +7,10 @@ from the footage and from the lip regressor.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +32,7 @@ from synctalk.face import ARKIT_NAMES
 CLOSING_S, CLOSED_S, OPENING_S = 0.10, 0.04, 0.24
 RISE_S, FALL_S = 0.22, 0.45
 DRIFT_KNOT_S = 1.6
+REACH_S = 1.0  # no event reaches further from its time
 
 _COLUMN = {name: index for index, name in enumerate(ARKIT_NAMES)}
 _BLINK = [_COLUMN["eyeBlinkLeft"], _COLUMN["eyeBlinkRight"]]
@@ -36,6 +40,7 @@ _FROWN = [_COLUMN["browDownLeft"], _COLUMN["browDownRight"]]
 _RAISE = [_COLUMN["browInnerUp"], _COLUMN["browOuterUpLeft"], _COLUMN["browOuterUpRight"]]
 
 Times = NDArray[np.float64]
+Event = TypeVar("Event")
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class ExpressionPlan:
 
     def _lids(self, times: Times) -> Times:
         closed = np.zeros(len(times))
-        for blink in self.blinks:
+        for blink in _during(self.blinks, [b.closed_s for b in self.blinks], times):
             near = _near(times, blink.closed_s - CLOSING_S, blink.closed_s + 0.5)
             shape = blink_shape(times[near] - blink.closed_s)
             closed[near] = np.maximum(closed[near], blink.depth * shape)
@@ -77,7 +82,7 @@ class ExpressionPlan:
         """[n, 3] inner, left and right raise, and [n] frown."""
         raised = np.zeros((len(times), 3))
         frown = np.zeros(len(times))
-        for accent in self.accents:
+        for accent in _during(self.accents, [a.peak_s for a in self.accents], times):
             near = _near(times, accent.peak_s - RISE_S, accent.peak_s + accent.hold_s + FALL_S)
             shape = _accent_shape(times[near] - accent.peak_s, accent.hold_s)
             sizes = np.array([accent.raise_inner, accent.raise_left, accent.raise_right])
@@ -158,6 +163,14 @@ def _accent_shape(since_s: Times, hold_s: float) -> Times:
 
 def _smooth(x: Times) -> Times:
     return x * x * (3 - 2 * x)
+
+
+def _during(events: Sequence[Event], at_s: list[float], times: Times) -> Sequence[Event]:
+    """Those of ``events`` (in order, at ``at_s``) that may be seen at ``times``."""
+    if not len(times):
+        return ()
+    first, stop = times[0] - REACH_S, times[-1] + REACH_S
+    return events[bisect_left(at_s, first) : bisect_right(at_s, stop)]
 
 
 def _near(times: Times, begin_s: float, end_s: float) -> slice:

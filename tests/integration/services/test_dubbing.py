@@ -18,7 +18,7 @@ from suite import RunningService, Suite, on, wait_until
 from tiny import TinySubject
 
 from services.common.artifacts import ArtifactRef, upload_folder
-from services.common.dubs import DUB_JOBS, DubOutput, DubRequest, dub_prefix
+from services.common.dubs import DUB_JOBS, DubOutput, DubRequest, Expression, dub_prefix
 from services.common.jobs import Job, JobQueue, JobSettings, JobState, connect
 from services.common.local import LocalServers
 from services.common.storage import ObjectRef, ObjectStore
@@ -27,7 +27,7 @@ from services.dubbing.features import FeatureSpool
 from services.dubbing.plan import plan_segments
 from services.dubbing.sound import Pcm, decode_sound
 from services.renderer.cache import Size
-from services.renderer.lips import SegmentFeatures
+from services.renderer.lips import SegmentBlendshapes, SegmentFeatures
 from services.renderer.loading import LoadedAvatar
 from services.renderer.segment import Look, render_segment
 from synctalk.avatar import Avatar
@@ -184,16 +184,25 @@ def pictures(path: Path, decoder: str = "h264") -> list[str]:
 
 
 def single_run(
-    studio: Studio, folder: Path, look: Look = WHOLE, decoder: str = "h264"
+    studio: Studio,
+    folder: Path,
+    look: Look = WHOLE,
+    decoder: str = "h264",
+    expression: Expression = "auto",
 ) -> tuple[list[str], list[int]]:
     """Decoded frames of a run in this process with the same boundaries, and these."""
     sound = decode_sound(studio.sound, folder, 16_000, 100)
-    spool = asyncio.run(features_of(studio, sound, folder / "features"))
+    spool = asyncio.run(features_of(studio, sound, folder / "features", expression))
     plan = plan_segments(spool.n_frames, spool.voiced, SEGMENT_FRAMES)
     frames = []
     for segment in plan:
         rows = spool.read(segment)
-        features = SegmentFeatures(rows.first, rows.rows, rows.before, rows.after)
+        lips, faces = (
+            [part[:, columns] for part in (rows.rows, rows.before, rows.after)]
+            for columns in (slice(0, rows.lip_dim), slice(rows.lip_dim, None))
+        )
+        blendshapes = SegmentBlendshapes(*faces) if faces[0].size else None
+        features = SegmentFeatures(rows.first, *lips, blendshapes)
         path = folder / f"{segment.first}"
         render_segment(studio.avatar, features, look, path, lambda: False)
         frames += pictures(path, decoder)
@@ -201,10 +210,12 @@ def single_run(
     return frames, [segment.first for segment in plan]
 
 
-async def features_of(studio: Studio, sound: Pcm, path: Path) -> FeatureSpool:
+async def features_of(
+    studio: Studio, sound: Pcm, path: Path, expression: Expression
+) -> FeatureSpool:
     return await on(
         studio.expression.target,
-        lambda channel: clients.spool_features(channel, TENANT, sound, path, 60),
+        lambda channel: clients.spool_features(channel, TENANT, sound, path, 60, expression),
     )
 
 
@@ -270,6 +281,21 @@ def test_a_transparent_dub_is_webm_with_alpha_and_without_a_seam(
     assert np.corrcoef(heard[:n], spoken[:n])[0, 1] > 0.9
     preview = cv2.imdecode(np.frombuffer(studio.store.get_bytes(output.preview), np.uint8), 1)
     assert np.abs(preview[3, 3].astype(int) - 192).max() < 12
+
+
+def test_brows_and_lids_do_what_was_asked_for(
+    studio: Studio, worker: RunningService, tmp_path: Path
+) -> None:
+    shown = []
+    for expression in ("source", "emphatic"):
+        output = output_of(studio.run(studio.request(expression=expression, height_px=128)))
+        folder = tmp_path / expression
+        folder.mkdir()
+        studio.store.get_file(output.video, folder / "video.mp4")
+        expected, _ = single_run(studio, folder, Look(128, 128), expression=expression)
+        shown.append(pictures(folder / "video.mp4"))
+        assert shown[-1] == expected
+    assert sum(a != b for a, b in zip(*shown, strict=True)) > len(shown[0]) / 2
 
 
 def test_a_renderer_killed_amid_segments_costs_only_a_retry(

@@ -18,6 +18,7 @@ from services.common.local import LocalServers
 from services.gen.avatar.v1 import expression_pb2 as pb
 from services.gen.avatar.v1.expression_pb2_grpc import ExpressionServiceStub
 from synctalk.errors import Cancelled, InputError
+from synctalk.expression import ProsodicExpression, measure_prosody
 from synctalk.face_sync import AudioVisualEncoder
 from synctalk.media import read_audio, write_wav
 
@@ -42,13 +43,21 @@ def speech() -> NDArray[np.float32]:
     return read_audio(SPEECH, 16_000)[: 16_000 * 6]
 
 
-def header(mode: pb.GenerateMode, *, rate: int = 16_000, whole: bool = False) -> pb.GenerateRequest:
+def header(
+    mode: pb.GenerateMode,
+    *,
+    rate: int = 16_000,
+    whole: bool = False,
+    expression: pb.ExpressionOptions | None = None,
+) -> pb.GenerateRequest:
     return pb.GenerateRequest(
         header=pb.GenerateRequestHeader(
             parent="tenants/acme",
             mode=mode,
             audio_format=pb.AudioFormat(encoding=pb.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=rate),
             whole_recording=whole,
+            want_blendshapes=expression is not None,
+            expression=expression,
         )
     )
 
@@ -182,10 +191,34 @@ def gap(speech: NDArray[np.float32]) -> list[pb.GenerateRequest]:
     return [header(CAUSAL), first, third]
 
 
-def blendshapes(speech: NDArray[np.float32]) -> list[pb.GenerateRequest]:
-    wanting = header(CAUSAL)
-    wanting.header.want_blendshapes = True
-    return [wanting, END]
+def wanting(**options: object) -> list[pb.GenerateRequest]:
+    facts = pb.ExpressionOptions(**options)  # type: ignore[arg-type]
+    return [header(AHEAD, whole=True, expression=facts)]
+
+
+def test_blendshapes_are_those_of_the_library(
+    expression: RunningService, speech: NDArray[np.float32]
+) -> None:
+    options = pb.ExpressionOptions(style=pb.EXPRESSION_STYLE_EMPHATIC, blinks_per_minute=25)
+    responses = generate(
+        expression, header(AHEAD, whole=True, expression=options), *chunks(speech, 4321), END
+    )
+    found = [list(r.features.blendshapes) for r in responses if r.HasField("features")]
+    heard = (np.rint(speech * 32768) / 32768).astype(np.float32)
+    expected = ProsodicExpression("emphatic", 25).generate(measure_prosody(heard, 150))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.ptp(found, axis=0).max() > 0.5
+
+
+def test_without_being_asked_for_there_are_no_blendshapes(
+    expression: RunningService, speech: NDArray[np.float32]
+) -> None:
+    responses = generate(expression, header(AHEAD, whole=True), *chunks(speech, 16_000), END)
+    assert not any(r.features.blendshapes for r in responses if r.HasField("features"))
+
+
+def of_a_live_stream(speech: NDArray[np.float32]) -> list[pb.GenerateRequest]:
+    return [header(CAUSAL, expression=pb.ExpressionOptions())]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +227,9 @@ def blendshapes(speech: NDArray[np.float32]) -> list[pb.GenerateRequest]:
         (gap, InputError, "AUDIO_GAP"),
         (lambda speech: [END], InputError, "UNEXPECTED_MESSAGE"),
         (lambda speech: [header(CAUSAL, rate=100), END], InputError, "SAMPLE_RATE"),
-        (blendshapes, FailedPrecondition, "NO_BLENDSHAPE_GENERATOR"),
+        (of_a_live_stream, FailedPrecondition, "BLENDSHAPES_NEED_RECORDING"),
+        (lambda speech: wanting(blinks_per_minute=61), InputError, "BLINK_RATE"),
+        (lambda speech: wanting(style=99), InputError, "UNEXPECTED_MESSAGE"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_a_reason(

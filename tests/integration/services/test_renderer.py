@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from suite import RunningService, Suite, on, wait_until
 from tiny import TinySubject
 
@@ -29,7 +30,13 @@ from services.gen.avatar.v1 import renderer_pb2 as pb
 from services.gen.avatar.v1 import types_pb2
 from services.gen.avatar.v1.renderer_pb2_grpc import RendererServiceStub
 from services.renderer.cache import Size
-from services.renderer.lips import AFTER, BEFORE, SegmentFeatures, segment_lips
+from services.renderer.lips import (
+    AFTER,
+    BEFORE,
+    SegmentBlendshapes,
+    SegmentFeatures,
+    segment_lips,
+)
 from services.renderer.loading import LoadedAvatar
 from services.renderer.segment import (
     Look,
@@ -43,6 +50,7 @@ from synctalk.avatar import Avatar
 from synctalk.backdrop import Backdrop, colour
 from synctalk.dataset import sha256_file
 from synctalk.errors import SyncTalkError
+from synctalk.expression import ProsodicExpression, measure_prosody
 from synctalk.face_sync import AudioVisualEncoder
 from synctalk.face_sync.encoder import WEIGHTS
 from synctalk.media import Yuv420, read_audio
@@ -101,21 +109,40 @@ def part(features: Features, first: int, stop: int) -> SegmentFeatures:
     )
 
 
-def message(rows: Features, first: int) -> list[types_pb2.DrivingFeatures]:
+def expressive(features: Features, first: int, stop: int) -> SegmentFeatures:
+    """The same with blinks and brows, emphatic ones."""
+    wav = read_audio(SPEECH, 16_000)
+    track = ProsodicExpression("emphatic", 30).generate(measure_prosody(wav, N_FRAMES))
+    faces = track[first:stop], track[max(0, first - BEFORE) : first], track[stop : stop + AFTER]
+    return replace(part(features, first, stop), blendshapes=SegmentBlendshapes(*faces))
+
+
+def message(
+    rows: Features, first: int, faces: Features | None = None
+) -> list[types_pb2.DrivingFeatures]:
     return [
-        types_pb2.DrivingFeatures(time_code=types_pb2.TimeCode(frame=frame), lip_feature=row)
+        types_pb2.DrivingFeatures(
+            time_code=types_pb2.TimeCode(frame=frame),
+            lip_feature=row,
+            blendshapes=None if faces is None else faces[frame - first].tolist(),
+        )
         for frame, row in enumerate(rows.tolist(), first)
     ]
 
 
 def request(stage: Stage, segment: SegmentFeatures, name: str) -> pb.RenderSegmentRequest:
+    face = segment.blendshapes
     return pb.RenderSegmentRequest(
         avatar_version=VERSION,
         bundle=bundle_message(stage.bundle),
         encoder_version=sha256_file(WEIGHTS),
-        features=message(segment.rows, segment.first),
-        context_before=message(segment.before, segment.first - len(segment.before)),
-        context_after=message(segment.after, segment.first + len(segment.rows)),
+        features=message(segment.rows, segment.first, face and face.rows),
+        context_before=message(
+            segment.before, segment.first - len(segment.before), face and face.before
+        ),
+        context_after=message(
+            segment.after, segment.first + len(segment.rows), face and face.after
+        ),
         output_key=f"tenants/acme/dubs/test/{name}.ts",
     )
 
@@ -151,6 +178,29 @@ def test_frames_of_segments_are_bit_by_bit_those_of_a_whole_run(
     assert len(set(whole)) > N_FRAMES // 2  # it moves
 
 
+def test_so_they_are_with_an_expression_by_the_voice(stage: Stage, features: Features) -> None:
+    whole = digest(segment_frames(stage.avatar, expressive(features, 0, N_FRAMES)))
+    segments = [expressive(features, a, b) for a, b in pairwise([0, 8, 44, N_FRAMES])]
+    joined = chain.from_iterable(segment_frames(stage.avatar, each) for each in segments)
+    assert digest(joined) == whole
+    own = digest(segment_frames(stage.avatar, part(features, 0, N_FRAMES)))
+    assert sum(a != b for a, b in zip(whole, own, strict=True)) > N_FRAMES // 2
+
+
+def test_an_avatar_that_cannot_follow_keeps_its_expression(
+    stage: Stage, features: Features
+) -> None:
+    shown = []
+    for name, segment in (
+        ("kept", expressive(features, 0, 12)),
+        ("own", part(features, 0, 12)),
+    ):
+        asked = request(stage, segment, name)
+        asked.bundle.CopyFrom(bundle_message(without_expression(stage)))
+        shown.append(render(stage, asked).segment.sha256)
+    assert shown[0] == shown[1]
+
+
 @pytest.mark.parametrize("behind", ["colour", "nothing"])
 def test_so_they_are_before_another_background(
     stage: Stage, features: Features, behind: str
@@ -180,7 +230,7 @@ def test_lips_are_the_librarys(stage: Stage, features: Features) -> None:
 def test_a_segment_over_the_wire_is_the_file_that_the_library_writes(
     stage: Stage, features: Features, tmp_path: Path
 ) -> None:
-    segment = part(features, 40, 64)
+    segment = expressive(features, 40, 64)
     first = render(stage, request(stage, segment, "first"))
     again = render(stage, request(stage, segment, "again"))
     own = tmp_path / "own.ts"
@@ -389,6 +439,41 @@ def of_an_avatar_without_mattes(stage: Stage, features: Features) -> pb.RenderSe
     return asked
 
 
+def without_expression(stage: Stage) -> ArtifactRef:
+    """The avatar as it would have been before there were expressions."""
+    with tempfile.TemporaryDirectory() as folder:
+        older = Path(folder) / "older"
+        shutil.copytree(stage.avatar.folder, older)
+        tensors = load_file(older / parts.WEIGHTS)
+        kept = {name: t for name, t in tensors.items() if not name.startswith("expression.")}
+        save_file(kept, older / parts.WEIGHTS)
+        manifest = json.loads((older / parts.MANIFEST).read_text())
+        manifest["files"][parts.WEIGHTS] = sha256_file(older / parts.WEIGHTS)
+        (older / parts.MANIFEST).write_text(json.dumps(manifest))
+        return upload_folder(stage.store, older, "tenants/acme/avatars/ann/bundles/faceless")
+
+
+def of_an_avatar_without_expression(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, expressive(features, 0, 8), "bad")
+    asked.bundle.CopyFrom(bundle_message(without_expression(stage)))
+    asked.blendshapes_required = True
+    return asked
+
+
+def with_blendshapes_now_and_then(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, expressive(features, 8, 16), "bad")
+    for frame in asked.context_before:
+        frame.ClearField("blendshapes")
+    return asked
+
+
+def with_seven_blendshapes(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
+    asked = request(stage, expressive(features, 8, 16), "bad")
+    for frame in (*asked.context_before, *asked.features, *asked.context_after):
+        del frame.blendshapes[7:]
+    return asked
+
+
 def stretched(stage: Stage, features: Features) -> pb.RenderSegmentRequest:
     asked = request(stage, part(features, 0, 8), "bad")
     asked.video_options.CopyFrom(pb.VideoOptions(width_px=640, height_px=360))
@@ -419,6 +504,9 @@ Make = Callable[[Stage, Features], pb.RenderSegmentRequest]
         (before_somebody_elses_image, "NOT_FOUND"),
         (before_a_sound, "NOT_A_PICTURE"),
         (of_an_avatar_without_mattes, "AVATAR_WITHOUT_MATTE"),
+        (of_an_avatar_without_expression, "AVATAR_WITHOUT_EXPRESSION"),
+        (with_blendshapes_now_and_then, "BLENDSHAPES"),
+        (with_seven_blendshapes, "BLENDSHAPES"),
         (stretched, "VIDEO_SHAPE"),
         (of_a_lost_bundle, "OBJECT_NOT_FOUND"),
     ],

@@ -26,37 +26,41 @@ from services.gen.avatar.v1 import types_pb2 as avatar_dot_v1_dot_types__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61vatar/v1/expression.proto\x12\tavatar.v1\x1a\x15\x61vatar/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa7\x01\n\x0fGenerateRequest\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .avatar.v1.GenerateRequestHeaderH\x00\x12&\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x15.avatar.v1.AudioChunkH\x00\x12-\n\x0c\x65nd_of_audio\x18\x03 \x01(\x0b\x32\x15.avatar.v1.EndOfAudioH\x00\x42\t\n\x07message\"\xaf\x01\n\x15GenerateRequestHeader\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12%\n\x04mode\x18\x02 \x01(\x0e\x32\x17.avatar.v1.GenerateMode\x12,\n\x0c\x61udio_format\x18\x03 \x01(\x0b\x32\x16.avatar.v1.AudioFormat\x12\x18\n\x10want_blendshapes\x18\x04 \x01(\x08\x12\x17\n\x0fwhole_recording\x18\x05 \x01(\x08\"Q\n\x0b\x41udioFormat\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.avatar.v1.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x02 \x01(\x05\"0\n\nAudioChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x14\n\x0c\x66irst_sample\x18\x02 \x01(\x03\"\x0c\n\nEndOfAudio\"\xda\x01\n\x10GenerateResponse\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.avatar.v1.GenerateResponseHeaderH\x00\x12.\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x1a.avatar.v1.DrivingFeaturesH\x00\x12\'\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x16.avatar.v1.SpeechEventH\x00\x12-\n\x07summary\x18\x04 \x01(\x0b\x32\x1a.avatar.v1.GenerateSummaryH\x00\x42\t\n\x07message\"\xa3\x01\n\x16GenerateResponseHeader\x12\x17\n\x0flip_feature_dim\x18\x01 \x01(\x05\x12\x17\n\x0f\x65ncoder_version\x18\x02 \x01(\t\x12(\n\nframe_rate\x18\x03 \x01(\x0b\x32\x14.avatar.v1.FrameRate\x12-\n\nlook_ahead\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\x0bSpeechEvent\x12(\n\x04type\x18\x01 \x01(\x0e\x32\x1a.avatar.v1.SpeechEventType\x12&\n\ttime_code\x18\x02 \x01(\x0b\x32\x13.avatar.v1.TimeCode\"<\n\x0fGenerateSummary\x12\x13\n\x0b\x66rame_count\x18\x01 \x01(\x03\x12\x14\n\x0csample_count\x18\x02 \x01(\x03*e\n\x0cGenerateMode\x12\x1d\n\x19GENERATE_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14GENERATE_MODE_CAUSAL\x10\x01\x12\x1c\n\x18GENERATE_MODE_LOOK_AHEAD\x10\x02*M\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41UDIO_ENCODING_PCM_S16LE\x10\x01*r\n\x0fSpeechEventType\x12!\n\x1dSPEECH_EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19SPEECH_EVENT_TYPE_STARTED\x10\x01\x12\x1d\n\x19SPEECH_EVENT_TYPE_STOPPED\x10\x02\x32\\\n\x11\x45xpressionService\x12G\n\x08Generate\x12\x1a.avatar.v1.GenerateRequest\x1a\x1b.avatar.v1.GenerateResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61vatar/v1/expression.proto\x12\tavatar.v1\x1a\x15\x61vatar/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa7\x01\n\x0fGenerateRequest\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .avatar.v1.GenerateRequestHeaderH\x00\x12&\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x15.avatar.v1.AudioChunkH\x00\x12-\n\x0c\x65nd_of_audio\x18\x03 \x01(\x0b\x32\x15.avatar.v1.EndOfAudioH\x00\x42\t\n\x07message\"\xe1\x01\n\x15GenerateRequestHeader\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12%\n\x04mode\x18\x02 \x01(\x0e\x32\x17.avatar.v1.GenerateMode\x12,\n\x0c\x61udio_format\x18\x03 \x01(\x0b\x32\x16.avatar.v1.AudioFormat\x12\x18\n\x10want_blendshapes\x18\x04 \x01(\x08\x12\x17\n\x0fwhole_recording\x18\x05 \x01(\x08\x12\x30\n\nexpression\x18\x06 \x01(\x0b\x32\x1c.avatar.v1.ExpressionOptions\"t\n\x11\x45xpressionOptions\x12)\n\x05style\x18\x01 \x01(\x0e\x32\x1a.avatar.v1.ExpressionStyle\x12\x1e\n\x11\x62links_per_minute\x18\x02 \x01(\x02H\x00\x88\x01\x01\x42\x14\n\x12_blinks_per_minute\"Q\n\x0b\x41udioFormat\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.avatar.v1.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x02 \x01(\x05\"0\n\nAudioChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x14\n\x0c\x66irst_sample\x18\x02 \x01(\x03\"\x0c\n\nEndOfAudio\"\xda\x01\n\x10GenerateResponse\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.avatar.v1.GenerateResponseHeaderH\x00\x12.\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x1a.avatar.v1.DrivingFeaturesH\x00\x12\'\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x16.avatar.v1.SpeechEventH\x00\x12-\n\x07summary\x18\x04 \x01(\x0b\x32\x1a.avatar.v1.GenerateSummaryH\x00\x42\t\n\x07message\"\xa3\x01\n\x16GenerateResponseHeader\x12\x17\n\x0flip_feature_dim\x18\x01 \x01(\x05\x12\x17\n\x0f\x65ncoder_version\x18\x02 \x01(\t\x12(\n\nframe_rate\x18\x03 \x01(\x0b\x32\x14.avatar.v1.FrameRate\x12-\n\nlook_ahead\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\x0bSpeechEvent\x12(\n\x04type\x18\x01 \x01(\x0e\x32\x1a.avatar.v1.SpeechEventType\x12&\n\ttime_code\x18\x02 \x01(\x0b\x32\x13.avatar.v1.TimeCode\"<\n\x0fGenerateSummary\x12\x13\n\x0b\x66rame_count\x18\x01 \x01(\x03\x12\x14\n\x0csample_count\x18\x02 \x01(\x03*e\n\x0cGenerateMode\x12\x1d\n\x19GENERATE_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14GENERATE_MODE_CAUSAL\x10\x01\x12\x1c\n\x18GENERATE_MODE_LOOK_AHEAD\x10\x02*\xa9\x01\n\x0f\x45xpressionStyle\x12 \n\x1c\x45XPRESSION_STYLE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45XPRESSION_STYLE_NATURAL\x10\x01\x12\x1c\n\x18\x45XPRESSION_STYLE_NEUTRAL\x10\x02\x12\x19\n\x15\x45XPRESSION_STYLE_CALM\x10\x03\x12\x1d\n\x19\x45XPRESSION_STYLE_EMPHATIC\x10\x04*M\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41UDIO_ENCODING_PCM_S16LE\x10\x01*r\n\x0fSpeechEventType\x12!\n\x1dSPEECH_EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19SPEECH_EVENT_TYPE_STARTED\x10\x01\x12\x1d\n\x19SPEECH_EVENT_TYPE_STOPPED\x10\x02\x32\\\n\x11\x45xpressionService\x12G\n\x08Generate\x12\x1a.avatar.v1.GenerateRequest\x1a\x1b.avatar.v1.GenerateResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'avatar.v1.expression_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GENERATEMODE']._serialized_start=1137
-  _globals['_GENERATEMODE']._serialized_end=1238
-  _globals['_AUDIOENCODING']._serialized_start=1240
-  _globals['_AUDIOENCODING']._serialized_end=1317
-  _globals['_SPEECHEVENTTYPE']._serialized_start=1319
-  _globals['_SPEECHEVENTTYPE']._serialized_end=1433
+  _globals['_GENERATEMODE']._serialized_start=1305
+  _globals['_GENERATEMODE']._serialized_end=1406
+  _globals['_EXPRESSIONSTYLE']._serialized_start=1409
+  _globals['_EXPRESSIONSTYLE']._serialized_end=1578
+  _globals['_AUDIOENCODING']._serialized_start=1580
+  _globals['_AUDIOENCODING']._serialized_end=1657
+  _globals['_SPEECHEVENTTYPE']._serialized_start=1659
+  _globals['_SPEECHEVENTTYPE']._serialized_end=1773
   _globals['_GENERATEREQUEST']._serialized_start=97
   _globals['_GENERATEREQUEST']._serialized_end=264
   _globals['_GENERATEREQUESTHEADER']._serialized_start=267
-  _globals['_GENERATEREQUESTHEADER']._serialized_end=442
-  _globals['_AUDIOFORMAT']._serialized_start=444
-  _globals['_AUDIOFORMAT']._serialized_end=525
-  _globals['_AUDIOCHUNK']._serialized_start=527
-  _globals['_AUDIOCHUNK']._serialized_end=575
-  _globals['_ENDOFAUDIO']._serialized_start=577
-  _globals['_ENDOFAUDIO']._serialized_end=589
-  _globals['_GENERATERESPONSE']._serialized_start=592
-  _globals['_GENERATERESPONSE']._serialized_end=810
-  _globals['_GENERATERESPONSEHEADER']._serialized_start=813
-  _globals['_GENERATERESPONSEHEADER']._serialized_end=976
-  _globals['_SPEECHEVENT']._serialized_start=978
-  _globals['_SPEECHEVENT']._serialized_end=1073
-  _globals['_GENERATESUMMARY']._serialized_start=1075
-  _globals['_GENERATESUMMARY']._serialized_end=1135
-  _globals['_EXPRESSIONSERVICE']._serialized_start=1435
-  _globals['_EXPRESSIONSERVICE']._serialized_end=1527
+  _globals['_GENERATEREQUESTHEADER']._serialized_end=492
+  _globals['_EXPRESSIONOPTIONS']._serialized_start=494
+  _globals['_EXPRESSIONOPTIONS']._serialized_end=610
+  _globals['_AUDIOFORMAT']._serialized_start=612
+  _globals['_AUDIOFORMAT']._serialized_end=693
+  _globals['_AUDIOCHUNK']._serialized_start=695
+  _globals['_AUDIOCHUNK']._serialized_end=743
+  _globals['_ENDOFAUDIO']._serialized_start=745
+  _globals['_ENDOFAUDIO']._serialized_end=757
+  _globals['_GENERATERESPONSE']._serialized_start=760
+  _globals['_GENERATERESPONSE']._serialized_end=978
+  _globals['_GENERATERESPONSEHEADER']._serialized_start=981
+  _globals['_GENERATERESPONSEHEADER']._serialized_end=1144
+  _globals['_SPEECHEVENT']._serialized_start=1146
+  _globals['_SPEECHEVENT']._serialized_end=1241
+  _globals['_GENERATESUMMARY']._serialized_start=1243
+  _globals['_GENERATESUMMARY']._serialized_end=1303
+  _globals['_EXPRESSIONSERVICE']._serialized_start=1775
+  _globals['_EXPRESSIONSERVICE']._serialized_end=1867
 # @@protoc_insertion_point(module_scope)

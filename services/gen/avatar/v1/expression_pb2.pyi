@@ -41,6 +41,31 @@ GENERATE_MODE_LOOK_AHEAD: GenerateMode.ValueType  # 2
 """A frame sees the audio around it: better, later. For files."""
 Global___GenerateMode: _TypeAlias = GenerateMode  # noqa: Y015
 
+class _ExpressionStyle:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExpressionStyleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExpressionStyle.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPRESSION_STYLE_UNSPECIFIED: _ExpressionStyle.ValueType  # 0
+    """Natural."""
+    EXPRESSION_STYLE_NATURAL: _ExpressionStyle.ValueType  # 1
+    EXPRESSION_STYLE_NEUTRAL: _ExpressionStyle.ValueType  # 2
+    """Blinks alone."""
+    EXPRESSION_STYLE_CALM: _ExpressionStyle.ValueType  # 3
+    EXPRESSION_STYLE_EMPHATIC: _ExpressionStyle.ValueType  # 4
+
+class ExpressionStyle(_ExpressionStyle, metaclass=_ExpressionStyleEnumTypeWrapper): ...
+
+EXPRESSION_STYLE_UNSPECIFIED: ExpressionStyle.ValueType  # 0
+"""Natural."""
+EXPRESSION_STYLE_NATURAL: ExpressionStyle.ValueType  # 1
+EXPRESSION_STYLE_NEUTRAL: ExpressionStyle.ValueType  # 2
+"""Blinks alone."""
+EXPRESSION_STYLE_CALM: ExpressionStyle.ValueType  # 3
+EXPRESSION_STYLE_EMPHATIC: ExpressionStyle.ValueType  # 4
+Global___ExpressionStyle: _TypeAlias = ExpressionStyle  # noqa: Y015
+
 class _AudioEncoding:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -118,11 +143,14 @@ class GenerateRequestHeader(_message.Message):
     AUDIO_FORMAT_FIELD_NUMBER: _builtins.int
     WANT_BLENDSHAPES_FIELD_NUMBER: _builtins.int
     WHOLE_RECORDING_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """Tenant that is served: "tenants/{tenant}"."""
     mode: Global___GenerateMode.ValueType
     want_blendshapes: _builtins.bool
-    """Whether frames carry blendshapes; FAILED_PRECONDITION where no generator is installed."""
+    """Whether frames carry blendshapes: brows and lids by the voice, gaze and mouth at rest. Needs
+    whole_recording, else FAILED_PRECONDITION: what a voice stresses shows against the rest of it.
+    """
     whole_recording: _builtins.bool
     """Measures the speaker's level and spectrum over all of the audio, as training did, before the
     first feature: for files. Nothing but the header leaves before EndOfAudio. Otherwise an average
@@ -130,6 +158,10 @@ class GenerateRequestHeader(_message.Message):
     """
     @_builtins.property
     def audio_format(self) -> Global___AudioFormat: ...
+    @_builtins.property
+    def expression(self) -> Global___ExpressionOptions:
+        """How the blendshapes are to be; absent means natural."""
+
     def __init__(
         self,
         *,
@@ -138,14 +170,42 @@ class GenerateRequestHeader(_message.Message):
         audio_format: Global___AudioFormat | None = ...,
         want_blendshapes: _builtins.bool = ...,
         whole_recording: _builtins.bool = ...,
+        expression: Global___ExpressionOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_format", b"audio_format"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_format", b"audio_format", "expression", b"expression"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_format", b"audio_format", "mode", b"mode", "parent", b"parent", "want_blendshapes", b"want_blendshapes", "whole_recording", b"whole_recording"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_format", b"audio_format", "expression", b"expression", "mode", b"mode", "parent", b"parent", "want_blendshapes", b"want_blendshapes", "whole_recording", b"whole_recording"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateRequestHeader: _TypeAlias = GenerateRequestHeader  # noqa: Y015
+
+@_typing.final
+class ExpressionOptions(_message.Message):
+    """What brows and lids do; the same options and audio give the same blendshapes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STYLE_FIELD_NUMBER: _builtins.int
+    BLINKS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    style: Global___ExpressionStyle.ValueType
+    blinks_per_minute: _builtins.float
+    """From 0 to 60; absent means 17."""
+    def __init__(
+        self,
+        *,
+        style: Global___ExpressionStyle.ValueType = ...,
+        blinks_per_minute: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_blinks_per_minute", b"_blinks_per_minute", "blinks_per_minute", b"blinks_per_minute"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_blinks_per_minute", b"_blinks_per_minute", "blinks_per_minute", b"blinks_per_minute", "style", b"style"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__blinks_per_minute: _TypeAlias = _typing.Literal["blinks_per_minute"]  # noqa: Y015
+    _WhichOneofArgType__blinks_per_minute: _TypeAlias = _typing.Literal["_blinks_per_minute", b"_blinks_per_minute"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__blinks_per_minute) -> _WhichOneofReturnType__blinks_per_minute | None: ...
+
+Global___ExpressionOptions: _TypeAlias = ExpressionOptions  # noqa: Y015
 
 @_typing.final
 class AudioFormat(_message.Message):

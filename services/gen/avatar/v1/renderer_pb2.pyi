@@ -191,12 +191,17 @@ class RenderSegmentRequest(_message.Message):
     OUTPUT_KEY_FIELD_NUMBER: _builtins.int
     CONTEXT_BEFORE_FIELD_NUMBER: _builtins.int
     CONTEXT_AFTER_FIELD_NUMBER: _builtins.int
+    BLENDSHAPES_REQUIRED_FIELD_NUMBER: _builtins.int
     avatar_version: _builtins.str
     """"tenants/{tenant}/avatars/{avatar}/versions/{n}"."""
     encoder_version: _builtins.str
     """encoder_version of the GenerateResponseHeader that came with the features."""
     output_key: _builtins.str
     """Where the segment goes. Must be the caller's tenant's, and no other attempt's."""
+    blendshapes_required: _builtins.bool
+    """Whether an avatar that cannot follow blendshapes is refused with INVALID_ARGUMENT; otherwise it
+    keeps its own expression. Frames and context have blendshapes either all or none.
+    """
     @_builtins.property
     def bundle(self) -> _types_pb2.ArtifactRef: ...
     @_builtins.property
@@ -230,10 +235,11 @@ class RenderSegmentRequest(_message.Message):
         output_key: _builtins.str = ...,
         context_before: _abc.Iterable[_types_pb2.DrivingFeatures] | None = ...,
         context_after: _abc.Iterable[_types_pb2.DrivingFeatures] | None = ...,
+        blendshapes_required: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "video_options", b"video_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar_version", b"avatar_version", "bundle", b"bundle", "context_after", b"context_after", "context_before", b"context_before", "encoder_version", b"encoder_version", "features", b"features", "output_key", b"output_key", "video_options", b"video_options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar_version", b"avatar_version", "blendshapes_required", b"blendshapes_required", "bundle", b"bundle", "context_after", b"context_after", "context_before", b"context_before", "encoder_version", b"encoder_version", "features", b"features", "output_key", b"output_key", "video_options", b"video_options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -335,7 +335,9 @@ class DrivingFeatures(_message.Message):
 
     @_builtins.property
     def blendshapes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """52 ARKit blendshapes in ARKit's order, each from 0 to 1; empty if the avatar's own are kept."""
+        """52 ARKit blendshapes in ARKit's order, each from 0 to 1; empty if the avatar's own expression is
+        kept. Brows and lids follow them, within what the avatar has done; mouth and gaze do not.
+        """
 
     def __init__(
         self,

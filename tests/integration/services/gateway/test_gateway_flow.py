@@ -107,6 +107,16 @@ def test_a_dub_before_an_image_or_before_nothing(tenant: Tenant) -> None:
     assert tenant.refused("POST", "/v1/dubs", again)[1]["code"] == "UPLOAD_NOT_READY"
 
 
+def test_a_dub_says_with_which_expression(tenant: Tenant) -> None:
+    avatar = tenant.ready_avatar()
+    body = {"avatar": avatar["id"], "audio": tenant.upload("audio")}
+    assert tenant.post("/v1/dubs", body)["expression"] == "auto"
+    calm = {**body, "expression": "calm", "blinks_per_minute": 12}
+    dub = tenant.post("/v1/dubs", calm)
+    assert dub["expression"] == "calm"
+    tenant.until(f"/v1/dubs/{dub['id']}", lambda it: it["state"] == "succeeded")
+
+
 def test_a_cancelled_job_cancels_its_dub_and_can_be_queued_again(
     tenant: Tenant, house: House
 ) -> None:

@@ -74,6 +74,14 @@ def test_every_refusal_has_the_same_form(
         ),
         ("dubs", {"avatar": "a", "audio": "b", "width_px": 3}, "width_px", "INVALID_REQUEST"),
         ("dubs", {"avatar": "a", "audio": "b", "format": "avi"}, "format", "INVALID_REQUEST"),
+        (
+            "dubs", {"avatar": "a", "audio": "b", "expression": "angry"}, "expression",
+            "INVALID_REQUEST",
+        ),
+        (
+            "dubs", {"avatar": "a", "audio": "b", "blinks_per_minute": 61}, "blinks_per_minute",
+            "INVALID_REQUEST",
+        ),
         ("webhooks", {"url": "ftp://x", "events": ["dub.failed"]}, "url", "WEBHOOK_URL_REFUSED"),
         ("webhooks", {"url": "https://x", "events": ["x"]}, "events.0", "INVALID_REQUEST"),
     ],
