@@ -50,8 +50,8 @@ WORK = Path("avatar.training")
 # Seconds on two cores for 26 s of video at 512 px; a step costs about 31 ms there.
 _STEP_S = 0.031
 _AROUND_S = {
-    "download": 1.0, "load frames": 4.0, "lips": 1.0, "torso": 25.0, "mattes": 5.0,
-    "torso plates": 10.0, "upload": 2.0,
+    "download": 1.0, "load frames": 4.0, "lips": 1.0, "expression": 6.0, "torso": 25.0,
+    "mattes": 5.0, "torso plates": 10.0, "upload": 2.0,
 }  # fmt: skip
 
 
