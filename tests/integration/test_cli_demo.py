@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny import CONFIG, TinySubject
 
 from synctalk.avatar import Avatar
+from synctalk.bundle import AvatarBundle
 from synctalk.dataset import SubjectDataset
 from synctalk.dubbing import dubbed_frames
 from synctalk.errors import Cancelled, TrainingError
 from synctalk.media import VideoReader, probe, read_audio, rgb_to_yuv
 from synctalk.progress import ProgressEvent
-from synctalk.training import preset, train
+from synctalk.training import train
 from synctalk.training.trainer import BAKE_BOUND_PX, Trainer
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -150,16 +152,13 @@ def test_too_few_plates_are_an_error(demo: Demo) -> None:
         list(avatar.render_yuv(avatar.source[slice(0, 5)], plates))
 
 
-def test_a_triplane_ships_baked_when_little_is_lost(demo: Demo, tmp_path: Path) -> None:
+def test_a_triplane_ships_baked_when_little_is_lost(
+    tiny_subject: TinySubject, tmp_path: Path
+) -> None:
     config = dataclasses.replace(
-        preset("demo"),
-        deformation="triplane",
-        n_gaussians=2000,
-        steps=40,
-        evaluate_every=40,
-        torso_steps=0,
+        CONFIG, deformation="triplane", steps=40, evaluate_every=40, torso_steps=0
     )
-    bundle = train(demo.out / "dataset", tmp_path / "avatar", config=config)
+    bundle = train(tiny_subject.dataset, tmp_path / "avatar", config=config)
     assert bundle.manifest.metrics["baking_error_px"] < BAKE_BOUND_PX
     assert "deformation.directions" in bundle.tensors()
     avatar = Avatar.load(tmp_path / "avatar", "cpu")
@@ -178,9 +177,9 @@ def test_inspect_tells_dataset_and_avatar_apart(demo: Demo) -> None:
 
 
 def test_ctrl_c_while_training_leaves_a_state_that_resume_finishes(
-    demo: Demo, tmp_path: Path
+    tiny_subject: TinySubject, tmp_path: Path
 ) -> None:
-    arguments = ("train", demo.out / "dataset", "--out", tmp_path / "avatar", "--preset", "demo")
+    arguments = ("train", tiny_subject.dataset, "--out", tmp_path / "avatar", "--preset", "demo")
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     shown = []
@@ -196,8 +195,14 @@ def test_ctrl_c_while_training_leaves_a_state_that_resume_finishes(
     assert not (tmp_path / "avatar").exists()
 
     resumed = result_of(*arguments, "--resume")
-    unbroken = demo.result["avatar"]["metrics"]
-    assert resumed["metrics"] == pytest.approx(unbroken, rel=1e-4)
+    curve = AvatarBundle.open(tmp_path / "avatar").manifest.training_curve
+    assert [point.step for point in curve] == [
+        250,
+        500,
+        750,
+        900,
+    ]  # those before the interruption are there, once
+    assert resumed["metrics"]["held_out_psnr_db"] > 28
 
 
 def test_a_dub_of_what_is_not_sound_writes_nothing(demo: Demo, tmp_path: Path) -> None:
@@ -212,33 +217,29 @@ def test_a_dub_of_what_is_not_sound_writes_nothing(demo: Demo, tmp_path: Path) -
     assert not (tmp_path / "out.mp4").exists()
 
 
-SHORT = dataclasses.replace(
-    preset("demo"),
-    steps=40,
-    n_gaussians=3000,
-    canonical_share=0.2,
-    evaluate_every=100,
-    max_frames=60,
-    torso_steps=10,
-)
+SHORT = dataclasses.replace(CONFIG, n_gaussians=3000, steps=40)
 
 
-def test_a_resumed_training_gives_the_bits_of_an_unbroken_one(demo: Demo, tmp_path: Path) -> None:
+def test_a_resumed_training_gives_the_bits_of_an_unbroken_one(
+    tiny_subject: TinySubject, tmp_path: Path
+) -> None:
     def stop_at_25(event: ProgressEvent) -> None:
         if event.stage == "train" and event.done >= 25:
             raise Cancelled("enough")
 
-    unbroken = train(demo.out / "dataset", tmp_path / "a", config=SHORT).tensors()
+    unbroken = train(tiny_subject.dataset, tmp_path / "a", config=SHORT).tensors()
     with pytest.raises(Cancelled):
-        train(demo.out / "dataset", tmp_path / "b", config=SHORT, progress=stop_at_25)
+        train(tiny_subject.dataset, tmp_path / "b", config=SHORT, progress=stop_at_25)
     assert not (tmp_path / "b").exists()
-    resumed = train(demo.out / "dataset", tmp_path / "b", config=SHORT, resume=True).tensors()
+    resumed = train(tiny_subject.dataset, tmp_path / "b", config=SHORT, resume=True).tensors()
     assert unbroken.keys() == resumed.keys()
     assert [name for name in unbroken if not torch.equal(unbroken[name], resumed[name])] == []
 
 
-def test_a_loss_that_is_not_finite_is_rolled_back_and_at_last_given_up(demo: Demo) -> None:
-    dataset = SubjectDataset.open(demo.out / "dataset")
+def test_a_loss_that_is_not_finite_is_rolled_back_and_at_last_given_up(
+    tiny_subject: TinySubject,
+) -> None:
+    dataset = SubjectDataset.open(tiny_subject.dataset)
     trainer = Trainer(dataset, SHORT, torch.device("cpu"), lambda event: None)
     start = trainer.checkpoint()
     clean = {name: tensor.clone() for name, tensor in start.tensors.items()}
