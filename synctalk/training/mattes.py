@@ -59,7 +59,7 @@ NECK_TOP = 0.72
 """Where the neck ends behind the face: from the eyes (0) to the chin (1)."""
 LEAST_REACH = 0.016
 """How far clothes and hair go on behind the head, share of the crop's side."""
-_THREADS = 2
+THREADS = 2
 
 
 def person_mattes(dataset: SubjectDataset, progress: ProgressCallback) -> Mattes:
@@ -113,9 +113,9 @@ class _Matter:
             strict=True,
         )
         stage = StageProgress(progress, "mattes", len(shot))
-        with ThreadPoolExecutor(_THREADS, "mattes") as pool:
-            seen = _in_order(pool, self._see, islice(inputs, len(shot)))
-            yield from stage.wrap(_in_order(pool, self._mattes, _neighbours(seen)))
+        with ThreadPoolExecutor(THREADS, "mattes") as pool:
+            seen = in_order(pool, self._see, islice(inputs, len(shot)))
+            yield from stage.wrap(in_order(pool, self._mattes, _neighbours(seen)))
         yield from repeat(empty, manifest.n_frames - shot.stop)
 
     def _see(self, read: tuple[Image, Image, Image, Float]) -> _Seen:
@@ -185,14 +185,14 @@ class _Matter:
         return np.outer(_ramp(top, height), _ramp(left, width)).astype(np.float32)
 
 
-def _in_order(
+def in_order(
     pool: ThreadPoolExecutor, work: Callable[[InT], OutT], items: Iterable[InT]
 ) -> Iterator[OutT]:
-    """Results in the order of the items, a few of which are under way at once."""
+    """Results of ``work`` in the order of the items, a few of which are under way at once."""
     pending: deque[Future[OutT]] = deque()
     for item in items:
         pending.append(pool.submit(work, item))
-        if len(pending) > 2 * _THREADS:
+        if len(pending) > 2 * THREADS:
             yield pending.popleft().result()
     for last in pending:
         yield last.result()

@@ -11,7 +11,8 @@ import numpy as np
 from synctalk.dataset import Tracks
 from synctalk.face.topology import CHIN, FACE_OVAL
 from synctalk.training.inpainter import Inpainter
-from synctalk.training.torso import REACH, NeckView, neck_window, restored
+from synctalk.training.neck import NeckView, neck_window
+from synctalk.training.torso import REACH, restored
 
 HEIGHT, WIDTH = 96, 128
 JAW_Y, NECK = 48, slice(32, 96)
