@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from redis.exceptions import RedisError
@@ -39,8 +40,11 @@ def main() -> int:
         configure_tracing("gateway", settings.otlp_endpoint)
         redis = connect_worker(settings.redis_url.get_secret_value())
         REGISTRY.register(StatesCollector(redis))
-        with serve_metrics(settings.metrics_host, settings.metrics_port) as metrics_port:
-            asyncio.run(_serve(settings, metrics_port))
+        with (
+            serve_metrics(settings.metrics_host, settings.metrics_port) as metrics_port,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(_serve(settings, metrics_port))
     except RedisError as error:
         print(f"Redis cannot be used ({error}). Check AVATAR_REDIS_URL.", file=sys.stderr)
         return 1
