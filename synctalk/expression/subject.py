@@ -45,6 +45,7 @@ BEFORE, AFTER = 16, 4
 """Frames around a stretch that its coefficients depend on (fewer at a video's ends)."""
 RIDGE = 30.0  # of standardised features; best on left-out fifths of two subjects
 LEAST_WINDOWS = 10
+BLINK_KNOTS = (0.2, 0.4, 0.6, 0.8)
 BLINK_SEEN = 0.3
 BLINK_MARGIN = 3  # frames that a blink reaches beyond those where it is plain
 BLINK_DRAWN = 2.0  # windows with a blink are drawn so much more often
@@ -168,7 +169,8 @@ def fit_subject_expression(
     windows = _windows(rows, learn, cuts)
     if len(windows) < LEAST_WINDOWS:
         return None
-    looks = torch.from_numpy(np.ascontiguousarray(blendshapes[:, LOOKS]))
+    # what seems a look while the lids are closed is the blink's
+    looks = _without_blinks(torch.from_numpy(blendshapes[:, LOOKS]), rows, cuts)
     chosen = torch.from_numpy(np.ascontiguousarray(learn))
     weight = _regress(_features(rows), looks, coefficients, chosen)
     calm = _without_blinks(coefficients - _features(rows) @ weight, rows, cuts)
@@ -182,8 +184,11 @@ def fit_subject_expression(
 
 
 def _features(rows: Tensor) -> Tensor:
-    """[n, 13] the blendshapes and the squares of the blinks: lids move on an arc."""
-    return torch.cat([rows, rows[:, BLINKS].square()], dim=1)
+    """[n, 15] the blendshapes, and the lids' closure beyond four degrees of it: as lids close, the
+    lid's edge and the hidden iris move neither evenly nor alike.
+    """
+    closed = rows[:, BLINKS].mean(1, keepdim=True)
+    return torch.cat([rows, *((closed - knot).clamp_min(0) for knot in BLINK_KNOTS)], dim=1)
 
 
 def _regress(features: Tensor, looks: Tensor, target: Tensor, chosen: Tensor) -> Tensor:
