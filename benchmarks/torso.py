@@ -9,9 +9,9 @@ of the clip rendered with the lips of frames of the other clip where head and to
 alike, and compared with those (a similarity takes the rest away). Each with and without the
 restorer, with and without portrait blending: mean absolute difference to the truth (levels of 255)
 in a band around the true chin and jaw, in what only the source's jaw covers, and on the rest of the
-person; NIQE and BRISQUE of the
-frames. Flicker is the mean absolute second difference over time in that band, of a shut mouth over
-running footage, beside the footage's own. Writes benchmarks/results/torso_<subject>.json.
+person; NIQE and BRISQUE of the frames. Flicker is the mean absolute second difference over time in
+that band, of a shut mouth over running footage, beside the footage's own. Writes
+benchmarks/results/torso_<subject>.json.
 "Own mouth" is frames with the lips they have. ``--sheet`` also writes what was seen, enlarged:
 source, truth, portrait without, with; only for people who may be shown.
 """
@@ -22,6 +22,7 @@ import argparse
 import json
 import statistics
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -331,6 +332,35 @@ def flicker(person: Avatar) -> dict[str, float]:
     return figures
 
 
+def cost_ms(person: Avatar) -> dict[str, float]:
+    """CPU milliseconds a frame of what the restorer adds to a dub, each alone."""
+    manifest = person.manifest
+    shot = longest_shot(manifest.n_frames, manifest.cuts)
+    order = np.arange(shot.start, min(shot.stop, shot.start + FLICKER_FRAMES))
+    plate, source = (
+        read(person.bundle.path / name, shot.start) for name in (BUNDLE_PLATES, SOURCE)
+    )
+    mesh = person.source_mesh[order]
+    begin = time.process_time()
+    necks = list(person.necks(order))
+    decoded = time.process_time()
+    for neck in necks:
+        lay_neck(plate, neck)
+    laid = time.process_time()
+    for m in mesh:
+        person.blend_into(source, plate, m)
+    blended = time.process_time()
+    for m, neck in zip(mesh, necks, strict=True):
+        person.blend_into(source, plate, m, neck)
+    end = time.process_time()
+    steps = {
+        "decode": decoded - begin,
+        "lay": laid - decoded,
+        "blend, more": (end - blended) - (blended - laid),
+    }
+    return {name: round(1000 * s / len(order), 3) for name, s in steps.items()}
+
+
 def speed(avatar: Path, audio: Path, repeats: int) -> dict[str, float]:
     """Median frames per second of whole dubs, portrait on."""
     fps: dict[str, list[float]] = {"off": [], "restored": []}
@@ -364,6 +394,7 @@ def main() -> None:
         summary["other clip"], more = measure(person, pairs, weights)
         rows += more
     summary["flicker"] = flicker(person)
+    summary["cost_ms_per_frame"] = cost_ms(person)
     if arguments.repeats:
         summary["dub_fps_median"] = speed(arguments.avatar, arguments.audio, arguments.repeats)
     summary["machine"] = asdict(describe_machine())

@@ -58,6 +58,9 @@ FEATHER = 3.0
 """px at 512 over which the source comes back."""
 EDGE = 2.0
 """px at 512 next to the jaw that nothing is learnt from: its own edge shows there."""
+RIM = (1.5, 4.0)
+"""px at 512 from what stands beside the body over which the source comes back: at that rim a pixel
+is half of it."""
 CLOSED_SHARE = 0.4
 """Share of the frames, those of the most closed mouths, that are learnt from."""
 VIEWS = 160
@@ -203,6 +206,7 @@ def restored(view: NeckView, network: Inpainter, scale: float) -> tuple[Image, I
     x = torch.from_numpy(_asked(view, hole)).permute(2, 0, 1)[None]
     filled = network(x.contiguous(memory_format=torch.channels_last))[0].permute(1, 2, 0).numpy()
     back = smoothstep(distance(view.body & ~hole), 0.0, FEATHER * scale)
-    weight = hole * back * view.covers
+    away = smoothstep(distance(~view.body & ~view.erased), RIM[0] * scale, RIM[1] * scale)
+    weight = hole * back * away * view.covers
     picture = np.round(255 * np.clip(filled, 0, 1)).astype(np.uint8)
     return picture, np.round(255 * weight).astype(np.uint8)
