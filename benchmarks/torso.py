@@ -191,7 +191,7 @@ def rendered(person: Avatar, pair: Pair) -> dict[tuple[str, str], Image]:
         plate, source = (read(folder / name, pair.index) for name in (BUNDLE_PLATES, SOURCE))
         neck: Neck | None = None
         if torso == "restored":
-            neck = next(person.necks(at))
+            neck = next(person.necks(at, pair.lips))
             assert neck is not None
             lay_neck(plate, neck)
         crop = next(person.render_yuv(driving, [plate]))
@@ -341,8 +341,10 @@ def cost_ms(person: Avatar) -> dict[str, float]:
         read(person.bundle.path / name, shot.start) for name in (BUNDLE_PLATES, SOURCE)
     )
     mesh = person.source_mesh[order]
+    opening = person.mouth_opening_mm(person.source.lip)
+    shut = person.source.lip[[opening.argmin()]].repeat(len(order), 0)
     begin = time.process_time()
-    necks = list(person.necks(order))
+    necks = list(person.necks(order, shut))
     decoded = time.process_time()
     for neck in necks:
         lay_neck(plate, neck)

@@ -33,7 +33,7 @@ from synctalk.media import Yuv420
 from synctalk.render import rasterize
 from synctalk.render.compositing import Cutout, composite_cutout, composite_rgb, composite_yuv
 from synctalk.render.portrait import blend_portrait, blend_portrait_cutout, blend_portrait_yuv
-from synctalk.render.torso import Neck
+from synctalk.render.torso import Neck, jaw_gap
 
 CHUNK = 4
 """Frames that one thread deforms together and renders one by one."""
@@ -197,14 +197,27 @@ class Avatar:
         params: Tensor = self._model(f)
         return params
 
-    def necks(self, order: NDArray[np.int64]) -> Iterator[Neck | None]:
-        """Restored necks of the source frames in ``order``, which moves by single steps.
+    def necks(self, order: NDArray[np.int64], lip: NDArray[np.float32]) -> Iterator[Neck | None]:
+        """Restored necks of source frames, weighing what their mouths are wider open than ours.
 
         None where the avatar has none, having been trained before there were any.
+
+        Args:
+            order: [T] the source frames; moves by single steps.
+            lip: [T,K] coefficients of the lips that will be rendered over them.
         """
         if self._neck_corners is None:
-            return repeat(None, len(order))
-        return self.bundle.necks(self._neck_corners, order)
+            yield from repeat(None, len(order))
+            return
+        necks = self.bundle.necks(self._neck_corners, order)
+        for index, ours, neck in zip(order, lip, necks, strict=True):
+            yield neck.weighted(
+                jaw_gap(self._opening(self.source.lip[index]) - self._opening(ours))
+            )
+
+    def _opening(self, lip: NDArray[np.float32]) -> float:
+        """Of one frame at a time, which gives the same bits in whatever run it stands."""
+        return float(self.mouth_opening_mm(lip[None])[0])
 
     def blend_portrait(self, crop: Image, source: Image, mesh: NDArray[np.float32]) -> Image:
         """``source`` [S,S,3] with the face of ``crop`` [S,S,3] blended in (METHOD row 11)."""

@@ -238,7 +238,7 @@ def dubbed_frames(
         backdrop: what stands behind, not transparent; None: what was filmed.
         torso: restore the neck under the jaw, if the avatar can.
     """
-    plates, necks = _plates(person, order, torso)
+    plates, necks = _plates(person, driving, order, torso)
     if backdrop is None:
         sources = ordered_frames(person.bundle.path / SOURCE, order)
     else:
@@ -255,10 +255,10 @@ def dubbed_frames(
 
 
 def _plates(
-    person: Avatar, order: Order, torso: bool
+    person: Avatar, driving: Driving, order: Order, torso: bool
 ) -> tuple[Iterator[Yuv420], Iterator[Neck | None]]:
     """The plates of ``order``, their necks restored if so wished, and those necks."""
-    necks = person.necks(order) if torso else repeat(None, len(order))
+    necks = person.necks(order, driving.lip) if torso else repeat(None, len(order))
     now, later = tee(necks)
     plates = ordered_frames(person.bundle.path / BUNDLE_PLATES, order)
     return (_with_neck(p, n) for p, n in zip(plates, now, strict=True)), later
@@ -292,7 +292,7 @@ def _cutouts(
     portrait: bool,
     torso: bool,
 ) -> Iterator[Cutout]:
-    plates, necks = _plates(person, order, torso)
+    plates, necks = _plates(person, driving, order, torso)
     crops = person.render_cutouts(driving, backdrop.plates(order, plates))
     if not portrait:
         del necks

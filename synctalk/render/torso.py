@@ -17,6 +17,8 @@ from synctalk.media.planes import Yuv420
 
 Image = NDArray[np.uint8]
 _GREY = 128
+_CLOSING_MM = (0.5, 2.5)
+"""The restored neck comes in while the mouth closes by so much: what was filmed is better."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,22 @@ class Neck(NamedTuple):
     weight: Image
     left: int
     top: int
+
+    def weighted(self, share: float) -> Neck:
+        """The same with a share [0,1] of its weight."""
+        if share == 1:
+            return self
+        return self._replace(weight=np.rint(self.weight * share).astype(np.uint8))
+
+
+def jaw_gap(wider_mm: float) -> float:
+    """How much of the restored neck is to show: none while the source's jaw is not lower.
+
+    Args:
+        wider_mm: how much wider the source's mouth is open than the one rendered over it.
+    """
+    t = min(max((wider_mm - _CLOSING_MM[0]) / (_CLOSING_MM[1] - _CLOSING_MM[0]), 0.0), 1.0)
+    return t * t * (3 - 2 * t)
 
 
 def pack_neck(picture: Yuv420, weight: Image) -> Yuv420:

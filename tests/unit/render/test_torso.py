@@ -7,7 +7,7 @@ from test_portrait import flat, oval_mesh
 
 from synctalk.media.planes import Yuv420, rgb_to_yuv
 from synctalk.render.portrait import blend_portrait_yuv
-from synctalk.render.torso import Neck, NeckWindow, lay_neck, pack_neck, unpack_neck
+from synctalk.render.torso import Neck, NeckWindow, jaw_gap, lay_neck, pack_neck, unpack_neck
 
 SKIN, SOURCE = (200, 150, 120), (20, 60, 90)
 
@@ -47,6 +47,15 @@ def test_half_a_weight_is_half_a_neck() -> None:
     was = int(plate.y[0, 0])
     lay_neck(plate, half)
     assert abs(int(plate.y[210, 100]) - (was + int(half.picture.y[0, 0])) / 2) <= 1
+
+
+def test_a_neck_shows_only_while_the_sources_jaw_is_lower() -> None:
+    assert jaw_gap(-3) == jaw_gap(0) == 0
+    assert 0 < jaw_gap(1) < jaw_gap(2) < 1
+    assert jaw_gap(3) == jaw_gap(20) == 1
+    assert neck().weighted(0).weight.max() == 0
+    assert neck().weighted(0.5).weight.max() == 128
+    assert neck().weighted(1).weight.max() == 255
 
 
 def blended(side: int, laid: Neck | None) -> Yuv420:
