@@ -29,7 +29,7 @@ from synctalk.expression.events import (
 from synctalk.expression.prosody import FPS, FloatArray, Prosody
 from synctalk.face import ARKIT_NAMES
 
-CLOSING_S, CLOSED_S, OPENING_S = 0.10, 0.04, 0.24
+CLOSING_S, CLOSED_S, OPENING_S = 0.10, 0.03, 0.20
 RISE_S, FALL_S = 0.22, 0.45
 DRIFT_KNOT_S = 1.6
 REACH_S = 1.0  # no event reaches further from its time
