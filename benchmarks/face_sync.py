@@ -1,15 +1,18 @@
 """What the audio-visual encoder and its discriminator know of people they never met.
 
-    python benchmarks/face_sync.py [--cache DIR] [--weights FILE] → benchmarks/results/face_sync.json
+    python benchmarks/face_sync.py [--cache DIR] [--weights DIR]
+    → benchmarks/results/face_sync.json
 
 Encoder: a plain ridge on its rows is fitted to one person's mouth opening and asked for another's
-("unseen"), or for the rest of the same person's speech after 20 to 40 s of it ("own"). Lips are
+("unseen"), or for the rest of the same person's speech after 15 to 40 s of it ("own"). Lips are
 tracked; the opening is the inner lips' gap over the distance between the eyes. The correlation of
-each test person counts once. Closures: frames of m, b and p against other speech frames, by the
-bilabial posterior and the opening that a stranger's head predicts; sounds of GRID clips come from
-forced alignment (``pip install pocketsphinx``), the virtual person's are exact. Noise: the clean
-narrative's prediction is the reference for the same words in a cafeteria. German: no video of a
-German speaker is at hand; see docs/research/face-sync.md.
+each test person counts once. People whom the weights were trained on (``SEEN``) give heads and are
+never asked. Closures: frames of m, b and p against other speech frames, by the bilabial posterior
+and the opening that a stranger's head predicts; sounds of GRID clips come from forced alignment
+(``pip install pocketsphinx``), the virtual person's are exact. Noise: the clean narrative's
+prediction is the reference for the same words in a cafeteria. Discriminator: windows in time
+against the same windows with lips at least five frames off; lags in windows of three seconds.
+German: no video of a German speaker is at hand; see docs/research/face-sync.md.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from synctalk.face import MeshFaceTracker
 from synctalk.face_sync import LAYOUT, AudioVisualEncoder
 from synctalk.face_sync.align import Phone, align, grid_words
 from synctalk.face_sync.augment import disturbed_features
+from synctalk.face_sync.discriminator import REACH, SyncDiscriminator, cosine, lip_shapes
 from synctalk.face_sync.encoder import WEIGHTS
 from synctalk.face_sync.lip_features import GAP_PAIRS
 from synctalk.face_sync.lip_head import voice_activity
@@ -41,6 +45,7 @@ ANCHOR_CUTS = (176, 702, 953, 1429)
 # Clips whose audio comes after (or, negative, before) their lips, as every encoder finds it.
 LATE_FRAMES = {"speech_20s_450": 6, "glasses_5s_524": -2}
 GRID_CLIPS = 60
+SEEN = {"grid_s1"}
 PAST, FUTURE = 3, 1  # frames of context, as the product's lip head
 RIDGE = 2000.0
 MEL_WEIGHT = 0.5
@@ -57,6 +62,7 @@ class Clip:
     opening: Tensor  # [T]
     width: Tensor  # [T]
     valid: Tensor  # [T] bool
+    shapes: Tensor  # [T, 80] see discriminator.lip_shapes
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,8 @@ def load_clip(path: Path, cache: Path) -> Clip:
 
     eyes = length(33, 263)
     gap = torch.stack([length(a, b) for a, b in GAP_PAIRS]).mean(0)
-    return Clip(path.stem, wav, gap / eyes, length(61, 291) / eyes, valid)
+    width = length(61, 291) / eyes
+    return Clip(path.stem, wav, gap / eyes, width, valid, lip_shapes(mesh, valid))
 
 
 def people(cache: Path) -> list[Person]:
@@ -184,7 +191,8 @@ def score(head: Head, clips: list[Clip], features: Features, part: str = "openin
 
 def first_frames(clip: Clip, frames: int) -> tuple[Clip, Clip]:
     def part(rows: slice, wav: Tensor, name: str) -> Clip:
-        return Clip(clip.name + name, wav, clip.opening[rows], clip.width[rows], clip.valid[rows])
+        parts = (clip.opening[rows], clip.width[rows], clip.valid[rows], clip.shapes[rows])
+        return Clip(clip.name + name, wav, *parts)
 
     known = part(slice(0, frames), clip.wav[: 640 * frames], " (known)")
     return known, part(slice(frames, None), clip.wav[640 * frames :], " (rest)")
@@ -197,7 +205,8 @@ def own(persons: dict[str, Person], features: Features) -> dict[str, float]:
         known, rest = first_frames(persons[name].clips[0], frames)
         result[name] = score(head_of([known], features), [rest], features)
     clips = persons["grid_s1"].clips
-    result["grid_s1"] = score(head_of(clips[:13], features), clips[13:], features)
+    if "grid_s1" not in SEEN:
+        result["grid_s1"] = score(head_of(clips[:13], features), clips[13:], features)
     return result
 
 
@@ -207,7 +216,7 @@ def unseen(persons: dict[str, Person], features: Features, heads: dict[str, Head
         name: {
             other.name: score(head, other.clips, features, part)
             for other in persons.values()
-            if other.name != name
+            if other.name != name and other.name not in SEEN
         }
         for name, head in heads.items()
     }
@@ -227,15 +236,16 @@ def sound_masks(phones: list[Phone], frames: int) -> tuple[Tensor, Tensor]:
 
 def closures(persons: dict[str, Person], features: Features, head: Head, cache: Path):
     """How well closures are told from other speech, GRID people and the virtual person."""
-    found: dict[str, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = {"grid_s1": [], "strangers": []}
+    found: dict[str, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = {"grid_speakers": []}
     for person in persons.values():
-        if person.name.startswith(("anchor", "speech", "glasses", "moving")):
+        if person.name in SEEN or person.name.startswith(("anchor", "speech", "glasses", "moving")):
             continue
-        group = "grid_s1" if person.name == "grid_s1" else "strangers"
         for clip in person.clips:
             masks = sound_masks(grid_phones(clip, cache), len(clip.opening))
             rows = features.clean(clip)
-            found[group].append((rows[:, LAYOUT.visemes][:, BILABIAL], head(rows), *masks))
+            found["grid_speakers"].append(
+                (rows[:, LAYOUT.visemes][:, BILABIAL], head(rows), *masks)
+            )
     folder = DATA / "virtual" / "subject_a"
     for name, wav in (("truth", "train.wav"), ("ood_truth", "ood.wav")):
         truth = np.load(folder / f"{name}.npz")
@@ -277,6 +287,54 @@ def noise(heads: dict[str, Head], features: Features) -> dict[str, float]:
     return {name: correlation(head(rows[0]), head(rows[1])) for name, head in heads.items()}
 
 
+def sync(persons: dict[str, Person], features: Features, judge: SyncDiscriminator):
+    """Own sync scores of people whom neither network has met."""
+    by_person: dict[str, list[Windows]] = {}
+    for person in persons.values():
+        if person.name not in SEEN:
+            by_person[person.name] = [windows(c, features, judge) for c in person.clips]
+    everyone = [w for found in by_person.values() for w in found]
+    report = sync_figures(everyone)
+    return report | {"by_person": {name: sync_figures(w) for name, w in by_person.items()}}
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Cosines of a clip: in time and off by five frames or more; lags of three-second windows."""
+
+    short: tuple[list[float], list[float]]
+    long: tuple[list[float], list[float]]
+    lags: list[int]
+
+
+def windows(clip: Clip, features: Features, judge: SyncDiscriminator) -> Windows:
+    audio, lips = judge.embed_audio(features.clean(clip)), judge.embed_lips(clip.shapes)
+    found, lags = {25: ([], []), 75: ([], [])}, []
+    for length, hop in ((25, 10), (75, 25)):
+        for first in range(0, len(lips) - length + 1, hop):
+            cosines = {}
+            for lag in range(-REACH, REACH + 1):
+                a, b = max(first, -lag), min(first + length, len(lips) - max(0, lag))
+                if b - a >= (length if length == 25 else length - REACH):
+                    cosines[lag] = float(cosine(audio[a:b], lips[a + lag : b + lag]))
+            if 0 in cosines and len(cosines) > REACH:
+                found[length][0].append(cosines[0])
+                found[length][1].extend(v for lag, v in cosines.items() if abs(lag) >= 5)
+                if length == 75:
+                    lags.append(max(cosines, key=cosines.__getitem__))
+    return Windows(found[25], found[75], lags)
+
+
+def sync_figures(found: list[Windows]) -> dict[str, float]:
+    report = {}
+    for name, pairs in (("1s", [w.short for w in found]), ("3s", [w.long for w in found])):
+        right, wrong = (torch.tensor([x for p in pairs for x in p[i]]) for i in (0, 1))
+        report[f"auc_{name}"] = area_under_curve(right, wrong)
+    lags = [lag for w in found for lag in w.lags]
+    report["lag_within_1_3s"] = float(np.mean([abs(lag) <= 1 for lag in lags]))
+    return report
+
+
 def measure(encoder: AudioVisualEncoder, persons: dict[str, Person], cache: Path, causal: bool):
     features = Features(encoder, causal)
     givers = ("anchor_71s_512", "grid_s1", "speech_20s_450")
@@ -306,15 +364,17 @@ def rounded(value):
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cache", type=Path, default=Path("/tmp/synctalk-face-sync"))
-    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS.parent)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/face_sync.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    encoder = AudioVisualEncoder.pretrained(arguments.weights)
+    encoder = AudioVisualEncoder.pretrained(arguments.weights / "encoder.safetensors")
+    judge = SyncDiscriminator.pretrained(arguments.weights / "discriminator.safetensors")
     persons = {person.name: person for person in people(arguments.cache)}
     results = {
         "encoder": measure(encoder, persons, arguments.cache, causal=False),
         "encoder_causal": measure(encoder, persons, arguments.cache, causal=True),
+        "discriminator": sync(persons, Features(encoder, causal=False), judge),
     }
     report = {"machine": describe_machine().as_dict(), "results": rounded(results)}
     arguments.out.write_text(json.dumps(report, indent=1) + "\n")

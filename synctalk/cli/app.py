@@ -257,6 +257,40 @@ def evaluate(
     )
 
 
+@app.command("pretrain-encoder", epilog=EXIT_CODES)
+def pretrain_encoder(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DATA...",
+            help="Clips of speakers, and folders of one speaker's clips each. Words are known of "
+            "the GRID corpus's clips, whose names spell them.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder for the weights.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make the weights of the speech encoder anew. Nobody needs to: they come with synctalk.
+
+    It needs espeak-ng, flite, Festival with its voices, and PocketSphinx, and about an hour on one
+    core; synctalk/face_sync/weights/MODEL_CARD.md says more.
+
+    Example: [bold]synctalk pretrain-encoder grid_s1 --out weights[/]
+    """
+
+    def work(progress: ProgressCallback) -> Outcome:
+        from synctalk.face_sync.pretrain import pretrain_encoder as call
+
+        return report.pretrained(call(data, out, progress=progress))
+
+    run(
+        "pretrain-encoder",
+        work,
+        as_json=as_json,
+        if_stopped="Run the same command to begin again.",
+    )
+
+
 @app.command(epilog=EXIT_CODES)
 def inspect(
     path: Annotated[

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from synctalk.dataset import SubjectDataset
     from synctalk.dubbing import DubResult
     from synctalk.evaluation import EvaluationReport
+    from synctalk.face_sync.pretrain import Pretrained
     from synctalk.inspect import Description
 
 HEADLINES = ("psnr", "psnr_head", "psnr_mouth", "ms_ssim", "lmd")
@@ -81,6 +82,16 @@ def evaluation(made: EvaluationReport) -> Outcome:
     figures = {name: made.figures[name] for name in HEADLINES if name in made.figures}
     words = [f"[bold green]Report[/] {_name(made.page)}: {_figures(figures)}"]
     return Outcome({"path": str(made.path), **made.figures}, "\n".join(words))
+
+
+def pretrained(made: Pretrained) -> Outcome:
+    """What ``pretrain-encoder`` made."""
+    result = {
+        "path": str(made.path),
+        "held_out": made.held_out,
+        "held_out_causal": made.held_out_causal,
+    }
+    return Outcome(result, f"[bold green]Weights[/] {_name(made.path)}: {_figures(made.held_out)}")
 
 
 def description(found: Description) -> Outcome:

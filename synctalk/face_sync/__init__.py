@@ -1,6 +1,7 @@
 """Face-Sync Controller: what speech does to lips and face (S, section III-B; METHOD rows 1 and 3).
 
 encoder       speech → one feature row per video frame (frozen, shipped weights)
+discriminator do these lips belong to this speech, and how late are they
 lip_features  tracked meshes → a subject's standardised lip, eye, brow and pose coefficients
 lip_head      feature rows → the subject's lip coefficients
 attention     which of the two halves of a face each coefficient may move
@@ -8,7 +9,13 @@ pretrain      how the encoder's weights were made
 """
 
 from synctalk.face_sync.attention import FacialMask, MaskedAttention, facial_mask
-from synctalk.face_sync.encoder import LAYOUT, AudioVisualEncoder, FeatureLayout
+from synctalk.face_sync.discriminator import SyncDiscriminator, SyncScore, lip_shapes
+from synctalk.face_sync.encoder import (
+    ENCODER_VERSION,
+    LAYOUT,
+    AudioVisualEncoder,
+    FeatureLayout,
+)
 from synctalk.face_sync.lip_features import (
     EYE_POINTS,
     INNER_LIP,
@@ -26,6 +33,7 @@ from synctalk.face_sync.stream import EncoderStream
 from synctalk.face_sync.visemes import VISEMES
 
 __all__ = [
+    "ENCODER_VERSION",
     "EYE_POINTS",
     "INNER_LIP",
     "IRIS_POINTS",
@@ -43,8 +51,11 @@ __all__ = [
     "LipRegressor",
     "MaskedAttention",
     "SpeechStats",
+    "SyncDiscriminator",
+    "SyncScore",
     "facial_mask",
     "fit_driving_space",
     "fit_lip_regressor",
+    "lip_shapes",
     "measure",
 ]

@@ -6,8 +6,9 @@ pre-train on recordings and to measure closures, not to use synctalk.
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 from synctalk.errors import InputError, MissingModelError
 
 _FRAME_S = 0.01
-_GRID_WORDS = (
+_GRID_WORDS: tuple[dict[str, str], ...] = (
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
     {"b": "blue", "g": "green", "r": "red", "w": "white"},
     {"a": "at", "b": "by", "i": "in", "w": "with"},
     {},
-    dict(zip("z123456789", "zero one two three four five six seven eight nine".split(), strict=True)),  # noqa: SIM905
+    {
+        "z": "zero", "1": "one", "2": "two", "3": "three", "4": "four", "5": "five", "6": "six",
+        "7": "seven", "8": "eight", "9": "nine",
+    },
     {"a": "again", "n": "now", "p": "please", "s": "soon"},
 )  # fmt: skip
 
@@ -66,7 +70,7 @@ def align(wav: NDArray[np.float32], words: str) -> list[Phone]:
         MissingModelError: PocketSphinx is not installed.
     """
     try:
-        import pocketsphinx
+        pocketsphinx = importlib.import_module("pocketsphinx")
     except ImportError as error:
         raise MissingModelError(
             "PocketSphinx is not installed.",
@@ -83,16 +87,20 @@ def align(wav: NDArray[np.float32], words: str) -> list[Phone]:
     except RuntimeError:  # how it says that the words do not fit
         return []
     return [
-        Phone(_plain(phone.name), phone.start * _FRAME_S, (phone.start + phone.duration) * _FRAME_S)
+        Phone(
+            _plain(phone.name),
+            phone.start * _FRAME_S,
+            (phone.start + phone.duration) * _FRAME_S,
+        )
         for word in decoder.get_alignment()
         for phone in word
     ]
 
 
-def _decode(decoder: object, samples: bytes) -> None:
-    decoder.start_utt()  # type: ignore[attr-defined]
-    decoder.process_raw(samples, full_utt=True)  # type: ignore[attr-defined]
-    decoder.end_utt()  # type: ignore[attr-defined]
+def _decode(decoder: Any, samples: bytes) -> None:
+    decoder.start_utt()
+    decoder.process_raw(samples, full_utt=True)
+    decoder.end_utt()
 
 
 def _plain(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +12,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synctalk.face_sync import speech
+from synctalk.face_sync.festival import VOICES as FESTIVAL_VOICES
+from synctalk.face_sync.festival import festival, russian
 from synctalk.face_sync.sentences import SENTENCES
+from synctalk.face_sync.sounds import SOUNDS
 from synctalk.face_sync.teachers import Espeak, Utterance, flite
-from synctalk.face_sync.visemes import SILENCE
+from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 
 VARIANTS = [
     *("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5"),
     *("klatt", "klatt2", "klatt3", "klatt4", "Andy", "Annie", "Alex", "Alicia", "Mike"),
-    *("belinda", "linda", "edward", "john", "max", "michel", "steph", "travis", "victor"),
-    *("adam", "anika", "benjamin", "caleb", "david", "aunty", "quincy", "rob", "norbert"),
+    *(
+        "belinda",
+        "linda",
+        "edward",
+        "john",
+        "max",
+        "michel",
+        "steph",
+        "travis",
+        "victor",
+    ),
+    *(
+        "adam",
+        "anika",
+        "benjamin",
+        "caleb",
+        "david",
+        "aunty",
+        "quincy",
+        "rob",
+        "norbert",
+    ),
 ]
 FLITE_TEACHERS = ("rms", "kal16", "kal")
 FLITE_WEIGHTS = (0.5, 0.3, 0.2)
@@ -49,50 +73,105 @@ _LABEL_S = 0.01
 
 @dataclass(frozen=True)
 class Voice:
-    """One speaker's recording: [n] audio and [n / 160] viseme every 10 ms."""
+    """One speaker's recording: [n] audio and [n / 160] sound (``sounds.SOUNDS``) every 10 ms."""
 
     wav: Tensor
-    visemes: Tensor
+    sounds: Tensor
 
 
-def make_voices(speakers: int, seconds: float, recorded_share: float, seed: int) -> list[Voice]:
-    """Let synthetic speakers read sentences with pauses between them.
+@dataclass(frozen=True)
+class Shares:
+    """Shares of the speakers that each kind of teacher stands for; they sum to 1."""
+
+    formant: float = 0.3  # espeak-ng: any language and voice, no recording behind it
+    flite: float = 0.12
+    festival: float = 0.23
+    recorded: float = 0.35  # a person reading
+    english: float = 0.25  # of the formant speakers; the rest speaks any language
+    english_spliced: float = 0.0  # of Festival's speakers
+
+
+def make_voices(
+    speakers: int,
+    seconds: float,
+    shares: Shares,
+    seed: int,
+    progress: ProgressCallback = ignore_progress,
+) -> list[Voice]:
+    """Let synthetic and recorded speakers read sentences with pauses between them.
 
     Args:
         speakers: how many.
         seconds: of speech from each, at least.
-        recorded_share: share of flite's recorded voices; the rest is espeak-ng's.
+        shares: of the kinds of speakers.
         seed: of texts, voices and pauses.
+        progress: called with each speaker.
 
     Raises:
-        MissingModelError: espeak-ng is not installed.
+        MissingModelError: espeak-ng, flite or Festival is not installed.
     """
     rng = random.Random(seed)
-    espeak = Espeak()
+    speakers_of = {
+        _formant_speaker(Espeak(), shares.english): shares.formant,
+        _flite_speaker: shares.flite,
+        _festival_speaker(shares.english_spliced): shares.festival,
+        russian: shares.recorded,
+    }
+    kinds = rng.choices(list(speakers_of), list(speakers_of.values()), k=speakers)
+    shown = StageProgress(progress, "voices", speakers)
     voices = []
-    for _ in range(speakers):
-        recorded: list[Utterance] = []
-        if rng.random() < recorded_share:
-            voice = rng.choices(FLITE_TEACHERS, FLITE_WEIGHTS)[0]
-            while _seconds(recorded) < seconds:
-                text = _text("en", rng)
-                recorded.append(flite(voice, text, stretch=rng.uniform(0.85, 1.3)))
-        else:
-            language = "en" if rng.random() < 0.25 else rng.choice(sorted(SENTENCES))
-            voice = f"{language}+{rng.choice(VARIANTS)}"
-            pace, pitch = rng.randint(120, 230), rng.randint(15, 85)
-            while _seconds(recorded) < seconds:
-                recorded.append(
-                    espeak.speak(
-                        voice,
-                        _text(language, rng),
-                        words_per_minute=pace + rng.randint(-15, 15),
-                        pitch=pitch,
-                        pitch_range=rng.randint(20, 90),
-                    )
-                )
-        voices.append(join(recorded, rng))
+    for speak in kinds:
+        voices.append(join(speak(rng, seconds), rng))
+        shown.advance()
     return voices
+
+
+def _formant_speaker(
+    espeak: Espeak, english: float
+) -> Callable[[random.Random, float], list[Utterance]]:
+    def speak(rng: random.Random, seconds: float) -> list[Utterance]:
+        recorded: list[Utterance] = []
+        language = "en" if rng.random() < english else rng.choice(sorted(SENTENCES))
+        voice = f"{language}+{rng.choice(VARIANTS)}"
+        pace, pitch = rng.randint(120, 230), rng.randint(15, 85)
+        while _seconds(recorded) < seconds:
+            recorded.append(
+                espeak.speak(
+                    voice,
+                    _text(language, rng),
+                    words_per_minute=pace + rng.randint(-15, 15),
+                    pitch=pitch,
+                    pitch_range=rng.randint(20, 90),
+                )
+            )
+        return recorded
+
+    return speak
+
+
+def _flite_speaker(rng: random.Random, seconds: float) -> list[Utterance]:
+    recorded: list[Utterance] = []
+    voice = rng.choices(FLITE_TEACHERS, FLITE_WEIGHTS)[0]
+    while _seconds(recorded) < seconds:
+        recorded.append(flite(voice, _text("en", rng), stretch=rng.uniform(0.85, 1.3)))
+    return recorded
+
+
+def _festival_speaker(
+    english: float,
+) -> Callable[[random.Random, float], list[Utterance]]:
+    def speak(rng: random.Random, seconds: float) -> list[Utterance]:
+        native = english > 0.0 and rng.random() < english
+        voice = FESTIVAL_VOICES[0] if native else rng.choice(FESTIVAL_VOICES)
+        texts = [_text(voice.language, rng) for _ in range(round(seconds / 2.5))]
+        recorded = festival(voice, texts, stretch=rng.uniform(0.85, 1.3))
+        kept = next(
+            (i for i in range(1, len(recorded)) if _seconds(recorded[:i]) >= seconds),
+            len(recorded),
+        )
+        return recorded[:kept]
+
+    return speak
 
 
 def _text(language: str, rng: random.Random) -> str:
@@ -135,5 +214,5 @@ def join(recorded: list[Utterance], rng: random.Random) -> Voice:
         ]
         times = (np.arange(steps) + 0.5) * _LABEL_S
         index = np.searchsorted(utterance.starts, times, side="right") - 1
-        labels += [utterance.visemes[index], np.full(pause, SILENCE)]
+        labels += [utterance.sounds[index], np.full(pause, SOUNDS.index("sil"))]
     return Voice(torch.from_numpy(np.concatenate(wavs)), torch.from_numpy(np.concatenate(labels)))

@@ -1,13 +1,14 @@
 """Audio-visual encoder: speech to one feature row per video frame (METHOD row 1).
 
-A small dilated TCN on log-mels, taught phonetics from synthetic speech of many voices and
-languages (``pretrain.py``): phonetics is what transfers between people, lip video is not. All
+A small dilated TCN on log-mels, taught phonetics from recorded and synthetic speech of many voices
+and languages (``pretrain.py``): phonetics is what transfers between people, lip video is not. All
 convolutions look back only. Two heads read the same trunk: the default head describes the frame
 ``DELAY_FRAMES`` ago and so hears its future; the causal head describes the present one and was
 taught to give the same features, so that one lip regressor serves both.
 
 A feature row holds the head's hidden layer, fifteen viseme posteriors (``PP`` is the closing
-cue), the frame's own normalised mels and its loudness; see :class:`FeatureLayout`.
+cue), the frame's own normalised mels, its loudness, and what the lips of the average speaker do
+(:data:`ARTICULATION`, standardised); see :class:`FeatureLayout`.
 """
 
 from __future__ import annotations
@@ -24,25 +25,34 @@ from synctalk.errors import InputError, MissingModelError
 from synctalk.face_sync import speech
 from synctalk.face_sync.visemes import VISEMES
 
+# The first twelve digits of the shipped weights' SHA-256. Heads are fitted to one encoder's rows:
+# whoever keeps a head keeps this beside it, and refuses another.
+ENCODER_VERSION = "cb098dd16715"
 WEIGHTS = Path(__file__).parent / "weights" / "encoder.safetensors"
-WIDTH = 128
-DILATIONS = (1, 2, 4)
+WIDTH = 160
+FEATURES = 128
+FAST, SLOW = (1, 2, 4), (1, 2, 4, 1)  # dilations at 50 Hz and at 25 Hz
 DELAY_FRAMES = 2
-HISTORY_MELS = 90  # mel frames before its own four that a row of the trunk depends on
+ARTICULATION = ("opening", "width")
+HISTORY_MELS = 98  # mel frames before its own four that a row of the trunk depends on
 
 
 class FeatureLayout(NamedTuple):
     """Columns of a feature row."""
 
-    hidden: slice = slice(0, WIDTH)
-    visemes: slice = slice(WIDTH, WIDTH + len(VISEMES))
-    mel: slice = slice(WIDTH + len(VISEMES), WIDTH + len(VISEMES) + speech.N_MELS)
-    level: int = WIDTH + len(VISEMES) + speech.N_MELS
+    hidden: slice = slice(0, FEATURES)
+    visemes: slice = slice(FEATURES, FEATURES + len(VISEMES))
+    mel: slice = slice(FEATURES + len(VISEMES), FEATURES + len(VISEMES) + speech.N_MELS)
+    level: int = FEATURES + len(VISEMES) + speech.N_MELS
+    articulation: slice = slice(
+        FEATURES + len(VISEMES) + speech.N_MELS + 1,
+        FEATURES + len(VISEMES) + speech.N_MELS + 3,
+    )
 
     @property
     def dim(self) -> int:
         """Length of a row."""
-        return self.level + 1
+        return int(self.articulation.stop)
 
 
 LAYOUT = FeatureLayout()
@@ -84,17 +94,17 @@ class VisemeHead(nn.Module):
         """Make an untrained head."""
         super().__init__()
         self.norm = ChannelNorm(WIDTH)
-        self.hidden = nn.Conv1d(WIDTH, WIDTH, 1)
-        self.out = nn.Conv1d(WIDTH, len(VISEMES), 1)
+        self.hidden = nn.Conv1d(WIDTH, FEATURES, 1)
+        self.out = nn.Conv1d(FEATURES, len(VISEMES), 1)
 
     def forward(self, trunk: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 128, M] trunk to hidden [B, 128, M] and logits [B, 15, M]."""
+        """[B, 160, M] trunk to hidden [B, 128, M] and logits [B, 15, M]."""
         hidden = nn.functional.gelu(self.hidden(self.norm(trunk)))
         return hidden, self.out(hidden)
 
 
 class AudioVisualEncoder(nn.Module):
-    """Speech to features at 25 fps; about 0.5 M parameters.
+    """Speech to features at 25 fps; about 0.9 M parameters.
 
     ``AudioVisualEncoder.pretrained()`` gives the shipped, frozen one.
     """
@@ -106,11 +116,13 @@ class AudioVisualEncoder(nn.Module):
         """Make an untrained encoder."""
         super().__init__()
         self.front = nn.Conv1d(speech.N_MELS, WIDTH, 4, stride=2)
-        self.fast = nn.Sequential(*(Block(d) for d in DILATIONS))
+        self.fast = nn.Sequential(*(Block(d) for d in FAST))
         self.down = nn.Conv1d(WIDTH, WIDTH, 4, stride=2)
-        self.slow = nn.Sequential(*(Block(d) for d in DILATIONS))
+        self.slow = nn.Sequential(*(Block(d) for d in SLOW))
         self.head = VisemeHead()
         self.causal_head = VisemeHead()
+        # The average speaker's mouth, for either head: they give the same features.
+        self.articulation = nn.Conv1d(FEATURES, len(ARTICULATION), 1)
         # What a stream assumes of a speaker before it has heard one.
         self.register_buffer("prior_mean", torch.zeros(speech.N_MELS))
         self.register_buffer("prior_level", torch.tensor(0.0))
@@ -129,7 +141,7 @@ class AudioVisualEncoder(nn.Module):
             raise MissingModelError(
                 f"The audio encoder's weights at {path} cannot be loaded.",
                 reason="ENCODER_WEIGHTS_UNUSABLE",
-                remedy="Reinstall synctalk, or run python -m synctalk.face_sync.pretrain.",
+                remedy="Reinstall synctalk, or run synctalk pretrain-encoder.",
             ) from error
         return encoder.requires_grad_(False).eval()
 
@@ -155,7 +167,7 @@ class AudioVisualEncoder(nn.Module):
         return last_centre_ms + 500.0 * speech.WINDOW / speech.SAMPLE_RATE_HZ
 
     def trunk(self, mel: Tensor) -> Tensor:
-        """Normalised mels [B, T, 64] to [B, 128, (T - 90) // 4], row m ending at mel 4m + 93."""
+        """Normalised mels [B, T, 64] to [B, 160, (T - 98) // 4], row m ending at mel 4m + 101."""
         fast = self.fast(self.front(mel.transpose(1, 2)))
         trunk: Tensor = self.slow(self.down(fast))
         return trunk
@@ -194,7 +206,12 @@ class AudioVisualEncoder(nn.Module):
         return torch.cat(chunks)
 
     def _chunk(
-        self, wav: Tensor, first: int, last: int, causal: bool, stats: speech.SpeechStats
+        self,
+        wav: Tensor,
+        first: int,
+        last: int,
+        causal: bool,
+        stats: speech.SpeechStats,
     ) -> Tensor:
         delay = 0 if causal else DELAY_FRAMES
         per = speech.MELS_PER_FRAME
@@ -216,6 +233,7 @@ class AudioVisualEncoder(nn.Module):
                 logits[0].softmax(0).T,
                 normal[own].reshape(count, per, -1).mean(1),
                 speech.relative_levels(mel[own], stats).reshape(count, per).mean(1, keepdim=True),
+                self.articulation(hidden)[0].T,
             ],
             dim=1,
         )

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from synctalk.errors import MissingModelError
+from synctalk.face_sync.sounds import from_arpabet, from_festival, from_russian
 from synctalk.face_sync.teachers import Utterance, level_utterance
-from synctalk.face_sync.visemes import from_arpabet, from_festival, from_russian
 
 PACKAGES = (
     "festival festvox-kdlpc16k festvox-italp16k festvox-itapc16k festvox-czech-dita "
@@ -81,7 +81,10 @@ def festival(voice: FestivalVoice, texts: Sequence[str], *, stretch: float) -> l
         script.write_bytes("".join(lines).encode(voice.encoding, "ignore"))
         try:
             done = subprocess.run(
-                ["festival", "-b", str(script)], check=False, capture_output=True, timeout=600
+                ["festival", "-b", str(script)],
+                check=False,
+                capture_output=True,
+                timeout=600,
             )
         except OSError as error:
             raise _missing("festival is not installed.") from error

@@ -1,42 +1,38 @@
-"""Pre-train the audio-visual encoder on phonetics (METHOD, "What a spike on audio → lips learnt").
+"""Pre-train the audio-visual encoder and its discriminator (METHOD row 1 and its last section).
 
-    python -m synctalk.face_sync.pretrain --out synctalk/face_sync/weights
+    synctalk pretrain-encoder ../shared/data/video/grid_s1 ../shared/data/video/grid_speakers/*.mpg
 
-Nobody needs to run this to use synctalk: the result is shipped. It needs the system packages
-espeak-ng and flite (``apt-get install espeak-ng flite``) and no data: synthetic voices in two
-dozen languages read our own sentences, and their phoneme times are known exactly. The network
-names the mouth shape of each video frame. Seeded: the same machine gives the same weights.
+Nobody needs to run this to use synctalk: the result is shipped. First, synthetic voices in two
+dozen languages and a recorded speaker, whose sounds are known with their times, teach the network
+to name the mouth shape of each video frame (:func:`train`). Then filmed speakers teach it real
+voices and what lips do (``refine.py``), and a discriminator learns whether lips and speech belong
+together (``sync_training.py``). Seeded: the same machine gives the same weights.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import random
-import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
-from torch.nn.functional import cross_entropy, interpolate, mse_loss
+from torch import nn
 
 from synctalk.face_sync import speech
-from synctalk.face_sync.augment import disturb
-from synctalk.face_sync.corpus import Voice, join, make_voices
-from synctalk.face_sync.encoder import DELAY_FRAMES, HISTORY_MELS, AudioVisualEncoder
-from synctalk.face_sync.teachers import flite
-from synctalk.face_sync.visemes import BILABIAL, SILENCE, VISEMES
+from synctalk.face_sync.augment import disturbed_features
+from synctalk.face_sync.corpus import Shares, Voice, make_voices
+from synctalk.face_sync.crops import draw, make_crops
+from synctalk.face_sync.discriminator import lip_shapes
+from synctalk.face_sync.encoder import AudioVisualEncoder
+from synctalk.face_sync.naming import evaluate, naming_loss
+from synctalk.face_sync.recordings import Recording, load_recordings
+from synctalk.face_sync.refine import FRAMES, Refining, refine
+from synctalk.face_sync.sync_training import SpokenClip, train_discriminator
+from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 
-FLITE_HELD_OUT = ("slt", "awb")
-HELD_OUT_TEXTS = (
-    "People move about the map, while a bumblebee hums above the ripe plum.",
-    "Forty soft waves wash over the beach before the wolf finds food.",
-    "You chose the purple shoes, but the judge enjoys a huge orange roof.",
-)
-_LIP_CLOSURE_WEIGHT = 2.0  # a missed closure is what viewers notice first
-_SPREAD = torch.tensor([0.5, 1.0, 1.0, 1.0, 1.0, 0.5])  # a frame's own 40 ms and half of 10 beside
+_SHOWN = 25  # steps between two reports of the loss
 
 
 @dataclass(frozen=True)
@@ -44,92 +40,80 @@ class Settings:
     """How the shipped weights were made."""
 
     seed: int = 1
-    speakers: int = 180
-    recorded_share: float = 0.4  # of flite's voices, which are recorded; the rest is espeak-ng's
-    seconds_per_speaker: float = 30.0
-    steps: int = 1000
-    batch: int = 18
-    frames: int = 75
-    learning_rate: float = 3e-3
+    speakers: int = 90
+    seconds_per_speaker: float = 40.0
+    crops: int = 4000  # disturbed once, seen about seven times
+    steps: int = 2000
+    batch: int = 14
+    frames: int = 100
+    learning_rate: float = 2e-3
     weight_decay: float = 0.02
-    imitation: float = 1.0  # weight of the causal head's copying of the default head's features
+    shares: Shares = field(default_factory=Shares)
+    refining: Refining = field(default_factory=Refining)
 
 
-def make_batch(
-    voices: list[Voice], settings: Settings, generator: torch.Generator, *, augmented: bool = True
-) -> tuple[Tensor, Tensor]:
-    """Random crops.
+@dataclass(frozen=True)
+class Pretrained:
+    """Where the weights are, and how well held-out synthetic voices are understood."""
 
-    Returns:
-        Normalised mels [B, T, 64] and soft labels [B, frames, 15].
+    path: Path
+    held_out: dict[str, float]
+    held_out_causal: dict[str, float]
+
+
+def pretrain_encoder(
+    data: Sequence[Path],
+    out: Path,
+    *,
+    settings: Settings | None = None,
+    progress: ProgressCallback = ignore_progress,
+) -> Pretrained:
+    """Make the weights of encoder and discriminator.
+
+    Args:
+        data: clips of people speaking, see ``recordings.load_recordings``.
+        out: folder for encoder.safetensors, discriminator.safetensors and training.json.
+        settings: the shipped weights' by default.
+        progress: called as the work goes on.
+
+    Raises:
+        InputError: no clips in ``data``.
+        MissingModelError: a speech synthesiser or PocketSphinx is not installed.
     """
-    mels = HISTORY_MELS + speech.MELS_PER_FRAME * (settings.frames + DELAY_FRAMES)
-    wav, labels = [], []
-    for pick in torch.randint(len(voices), (settings.batch,), generator=generator).tolist():
-        speed = 0.87 + 0.28 * float(torch.rand(1, generator=generator)) if augmented else 1.0
-        crop = _crop(voices[pick], mels + 4, speed, generator)
-        wav.append(crop[0])
-        labels.append(crop[1])
-    batch = torch.stack(wav)
-    batch = disturb(batch, generator) if augmented else batch
-    batch = batch + 10.0 ** (-3.0 - 2.0 * torch.rand(1, generator=generator)) * torch.randn(
-        batch.shape, generator=generator
+    chosen = settings or Settings()
+    recordings = load_recordings(data, progress)
+    voices = make_voices(
+        chosen.speakers,
+        chosen.seconds_per_speaker,
+        chosen.shares,
+        chosen.seed,
+        progress,
     )
-    # Windows reach 120 samples to the left of their own 10 ms: start one mel later.
-    mel = speech.log_mel(batch[:, speech.HOP - 120 :])[:, :mels]
-    mel = _stretch_bands(mel, generator) if augmented else mel
-    stats = [_crop_stats(m) for m in mel]
-    normal = torch.stack([speech.normalise(m, s) for m, s in zip(mel, stats, strict=True)])
-    return normal, _soft_labels(torch.stack(labels)[:, 1:], settings.frames)
+    encoder = train(chosen, voices, progress)
+    add_priors(encoder, voices)
+    encoder = _refined(encoder, recordings, chosen, progress)
+    judge = train_discriminator(spoken_clips(encoder, recordings), progress=progress)
+    out.mkdir(parents=True, exist_ok=True)
+    save(encoder, out / "encoder.safetensors")
+    save(judge, out / "discriminator.safetensors")
+    made = Pretrained(out, evaluate(encoder), evaluate(encoder, causal=True))
+    report = {
+        "settings": asdict(chosen),
+        "hours_synthetic": round(_hours(voices), 2),
+        "hours_filmed": round(sum(len(r.valid) for r in recordings) / speech.FPS / 3600, 3),
+        "held_out": made.held_out,
+        "held_out_causal": made.held_out_causal,
+    }
+    (out / "training.json").write_text(json.dumps(report, indent=1) + "\n")
+    return made
 
 
-def _crop(
-    voice: Voice, mels: int, speed: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """``mels`` hops of audio and labels, spoken ``speed`` times as fast (and as high)."""
-    source = int(mels * speed) + 2
-    first = int(torch.randint(max(1, len(voice.visemes) - source), (1,), generator=generator))
-    wav = voice.wav[first * speech.HOP : (first + source) * speech.HOP]
-    visemes = voice.visemes[first : first + source]
-    sped = interpolate(
-        wav[None, None], scale_factor=1.0 / speed, mode="linear", recompute_scale_factor=False
-    )[0, 0]
-    index = ((torch.arange(mels) + 0.5) * speed).long()
-    return sped[: mels * speech.HOP], visemes[index]
-
-
-def _crop_stats(mel: Tensor) -> speech.SpeechStats:
-    levels = speech.frame_levels(mel)
-    level = speech.percentile95(levels)
-    chosen = speech.relative(mel[levels > level - speech.SPEECH_RANGE], level)
-    return speech.SpeechStats(level, chosen.mean(0))
-
-
-def _stretch_bands(mel: Tensor, generator: torch.Generator) -> Tensor:
-    """Vocal tracts of other lengths: the mel axis scaled by +-10 %, [B, T, 64]."""
-    count, _, bands = mel.shape
-    factor = 0.9 + 0.2 * torch.rand(count, 1, generator=generator)
-    place = (torch.arange(bands) * factor).clamp(0, bands - 1.001)
-    low = place.long()
-    share = (place - low)[:, None]
-
-    def at(index: Tensor) -> Tensor:
-        return mel.gather(2, index[:, None].expand_as(mel))
-
-    return at(low) * (1 - share) + at(low + 1) * share
-
-
-def _soft_labels(visemes: Tensor, frames: int) -> Tensor:
-    """[B, frames, 15] share of each mouth shape in each frame, from labels every 10 ms."""
-    onehot = torch.nn.functional.one_hot(visemes, len(VISEMES)).float()
-    per = speech.MELS_PER_FRAME
-    own = onehot[:, HISTORY_MELS - 1 : HISTORY_MELS + per * frames + 1]
-    windows = own.unfold(1, per + 2, per)  # [B, frames, 15, 6]
-    return windows @ (_SPREAD / _SPREAD.sum())
-
-
-def train(settings: Settings, voices: list[Voice], log_every: int = 50) -> AudioVisualEncoder:
-    """Cross-entropy of both heads; the causal one also copies the default one's features."""
+def train(
+    settings: Settings,
+    voices: list[Voice],
+    progress: ProgressCallback = ignore_progress,
+) -> AudioVisualEncoder:
+    """First stage: cross-entropy of both heads; the causal one also copies the other's features."""
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
     encoder = AudioVisualEncoder()
@@ -139,95 +123,65 @@ def train(settings: Settings, voices: list[Voice], log_every: int = 50) -> Audio
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=0.1
     )
-    start, recent = time.monotonic(), 0.0
+    crops = make_crops(voices, settings.crops, settings.frames, generator, augmented=True)
+    shown = StageProgress(progress, "sounds", settings.steps)
     for step in range(settings.steps):
-        mel, labels = make_batch(voices, settings, generator)
-        loss = _loss(encoder, mel, labels, settings.imitation)
+        mel, labels = draw(crops, settings.batch, settings.frames, generator)
+        loss, _ = naming_loss(encoder, mel, labels)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        recent += (float(loss.detach()) - recent) / min(step + 1, log_every)
-        if (step + 1) % log_every == 0:
-            print(f"step {step + 1} loss {recent:.4f} {time.monotonic() - start:.0f} s", flush=True)
+        shown.advance(metrics={"loss": float(loss.detach())} if step % _SHOWN == 0 else None)
     return encoder.eval()
 
 
-def _loss(encoder: AudioVisualEncoder, mel: Tensor, labels: Tensor, imitation: float) -> Tensor:
-    trunk = encoder.trunk(mel)
-    frames = labels.shape[1]
-    target = labels.transpose(1, 2)
-    weight = torch.ones(len(VISEMES))
-    weight[BILABIAL] = _LIP_CLOSURE_WEIGHT
-    hidden, logits = encoder.head(trunk[..., DELAY_FRAMES : DELAY_FRAMES + frames])
-    causal_hidden, causal_logits = encoder.causal_head(trunk[..., :frames])
-    copied = mse_loss(causal_hidden, hidden.detach())
-    return (
-        cross_entropy(logits, target, weight) + 0.5 * cross_entropy(causal_logits, target, weight)
-    ) + imitation * copied
+def _refined(
+    encoder: AudioVisualEncoder,
+    recordings: Sequence[Recording],
+    settings: Settings,
+    progress: ProgressCallback,
+) -> AudioVisualEncoder:
+    refining = settings.refining
+    voices = make_voices(
+        settings.speakers,
+        settings.seconds_per_speaker,
+        refining.shares,
+        settings.seed,
+        progress,
+    )
+    generator = torch.Generator().manual_seed(settings.seed + 1)
+    crops = make_crops(voices, refining.crops, FRAMES, generator, augmented=True)
+    return refine(encoder, crops, recordings, refining, settings.seed + 1, progress)
 
 
-@torch.inference_mode()
-def evaluate(encoder: AudioVisualEncoder, *, causal: bool = False) -> dict[str, float]:
-    """Held-out voices and texts: frame accuracy, and p/b/m found at 10 % false alarms."""
-    posteriors, labels = [], []
-    for voice in FLITE_HELD_OUT:
-        for text in HELD_OUT_TEXTS:
-            spoken = join([flite(voice, text, stretch=1.0)], random.Random(0))
-            frames = len(spoken.visemes) // speech.MELS_PER_FRAME
-            rows = encoder.encode(spoken.wav, frames, causal=causal)
-            posteriors.append(rows[:, 128 : 128 + len(VISEMES)])
-            padded = torch.nn.functional.pad(spoken.visemes, (HISTORY_MELS, 8), value=SILENCE)
-            labels.append(_soft_labels(padded[None], frames)[0])
-    found, truth = torch.cat(posteriors), torch.cat(labels)
-    closed = truth[:, BILABIAL] > 0.5
-    open_ = truth[:, BILABIAL] < 0.1
-    threshold = found[open_, BILABIAL].quantile(0.9)
-    return {
-        "accuracy": float((found.argmax(1) == truth.argmax(1)).float().mean()),
-        "cross_entropy": float(-(truth * found.clamp_min(1e-6).log()).sum(1).mean()),
-        "bilabial_recall": float((found[closed, BILABIAL] > threshold).float().mean()),
-    }
+def spoken_clips(encoder: AudioVisualEncoder, recordings: Sequence[Recording]) -> list[SpokenClip]:
+    """Features, clean and disturbed, and lip shapes: what the discriminator learns from."""
+    return [
+        SpokenClip(
+            r.speaker,
+            tuple(disturbed_features(encoder, r.wav, len(r.valid), copies=1, seed=index)),
+            lip_shapes(r.mesh, r.valid),
+        )
+        for index, r in enumerate(recordings)
+    ]
 
 
-def _add_priors(encoder: AudioVisualEncoder, voices: list[Voice]) -> None:
+def add_priors(encoder: AudioVisualEncoder, voices: list[Voice]) -> None:
     """What a live stream assumes before it has heard its speaker: the teachers' average."""
     stats = [speech.measure(voice.wav) for voice in voices[::4]]
     encoder.prior_mean.copy_(torch.stack([s.mean for s in stats]).mean(0))
     encoder.prior_level.copy_(torch.tensor([s.level for s in stats]).mean())
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, required=True, help="folder for encoder.safetensors")
-    parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--speakers", type=int, default=Settings.speakers)
-    arguments = parser.parse_args()
-    settings = Settings(steps=arguments.steps, speakers=arguments.speakers)
-    voices = make_voices(
-        settings.speakers,
-        settings.seconds_per_speaker,
-        settings.recorded_share,
-        settings.seed,
-    )
-    hours = sum(len(v.wav) for v in voices) / speech.SAMPLE_RATE_HZ / 3600
-    print(f"{len(voices)} voices, {hours:.2f} h of speech", flush=True)
-    encoder = train(settings, voices)
-    _add_priors(encoder, voices)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    halves = {k: v.half().contiguous() for k, v in encoder.state_dict().items()}
-    save_file(halves, arguments.out / "encoder.safetensors")
-    report = {
-        "settings": asdict(settings),
-        "hours": round(hours, 2),
-        "held_out": evaluate(encoder),
-        "held_out_causal": evaluate(encoder, causal=True),
-    }
-    (arguments.out / "training.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report, indent=1))
+def save(network: nn.Module, path: Path) -> None:
+    """Half-precision weights, never half-written."""
+    halves = {k: v.half().contiguous() for k, v in network.state_dict().items()}
+    whole = path.with_suffix(".tmp")
+    save_file(halves, whole)
+    whole.replace(path)
 
 
-if __name__ == "__main__":
-    main()
+def _hours(voices: Sequence[Voice]) -> float:
+    return sum(len(v.wav) for v in voices) / speech.SAMPLE_RATE_HZ / 3600

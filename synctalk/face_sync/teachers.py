@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from synctalk.errors import MissingModelError
+from synctalk.face_sync.sounds import SOUNDS, from_arpabet, from_ipa
 from synctalk.face_sync.speech import SAMPLE_RATE_HZ
-from synctalk.face_sync.visemes import SILENCE, from_arpabet, from_ipa
 
+_SILENT = (SOUNDS.index("sil"),)
 _STOPS = tuple("pbtdkgɡqʈɖ")
 _STOP_LEAD_S = 0.05  # espeak-ng reports a stop at its release; the closure is about 50 ms earlier
 _PHONEME_EVENT = 7
@@ -34,18 +35,18 @@ _RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
 
 @dataclass(frozen=True)
 class Utterance:
-    """Speech whose mouth shapes are known.
+    """Speech whose sounds are known.
 
     Args:
         wav: [n] float32 at 16 kHz, peak about 0.5.
-        starts: [S] seconds at which each viseme begins, increasing.
-        visemes: [S] viseme indices.
+        starts: [S] seconds at which each sound begins, increasing.
+        sounds: [S] indices into ``sounds.SOUNDS``.
         speaker: voice that spoke it.
     """
 
     wav: NDArray[np.float32]
     starts: NDArray[np.float64]
-    visemes: NDArray[np.int64]
+    sounds: NDArray[np.int64]
     speaker: str
 
 
@@ -73,7 +74,13 @@ class Espeak:
         self._lib.espeak_SetSynthCallback(self._callback)
 
     def speak(
-        self, voice: str, text: str, *, words_per_minute: int, pitch: int, pitch_range: int
+        self,
+        voice: str,
+        text: str,
+        *,
+        words_per_minute: int,
+        pitch: int,
+        pitch_range: int,
     ) -> Utterance:
         """Synthesise ``text``.
 
@@ -88,7 +95,11 @@ class Espeak:
         self._events.clear()
         if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
             raise MissingModelError(f"espeak-ng has no voice {voice}.", reason="NO_VOICE")
-        for parameter, value in ((_RATE, words_per_minute), (_PITCH, pitch), (_RANGE, pitch_range)):
+        for parameter, value in (
+            (_RATE, words_per_minute),
+            (_PITCH, pitch),
+            (_RANGE, pitch_range),
+        ):
             self._lib.espeak_SetParameter(parameter, value, 0)
         data = text.encode()
         self._lib.espeak_Synth(data, len(data) + 1, 0, 0, 0, 1, None, None)
@@ -108,7 +119,11 @@ class Espeak:
 
 
 class _EventId(ctypes.Union):
-    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+    _fields_ = (
+        ("number", ctypes.c_int),
+        ("name", ctypes.c_char_p),
+        ("string", ctypes.c_char * 8),
+    )
 
 
 class _Event(ctypes.Structure):
@@ -139,9 +154,19 @@ def flite(voice: str, text: str, *, stretch: float) -> Utterance:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "out.wav")
-        command = ["flite", "-voice", voice, "--setf", f"duration_stretch={stretch}", "-psdur"]
+        command = [
+            "flite",
+            "-voice",
+            voice,
+            "--setf",
+            f"duration_stretch={stretch}",
+            "-psdur",
+        ]
         done = subprocess.run(
-            [*command, "-t", text, "-o", str(path)], check=True, capture_output=True, text=True
+            [*command, "-t", text, "-o", str(path)],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         with wave.open(str(path)) as file:
             samples = np.frombuffer(file.readframes(file.getnframes()), dtype=np.int16)
@@ -168,28 +193,30 @@ def _from_ends(
 ) -> Utterance:
     begins = [0.0, *(end for _, end in pairs)]
     segments = [(b, sounds(name)) for b, (name, _) in zip(begins, pairs, strict=False)]
-    return _utterance(wav, _split([*segments, (begins[-1], (SILENCE,))]), speaker)
+    return _utterance(wav, _split([*segments, (begins[-1], _SILENT)]), speaker)
 
 
 def _espeak_segments(events: Sequence[tuple[float, str]]) -> list[tuple[float, int]]:
     sounds = [(t, name) for t, name in events if not name.startswith("(")]
-    segments: list[tuple[float, tuple[int, ...]]] = [(0.0, (SILENCE,))]
+    segments: list[tuple[float, tuple[int, ...]]] = [(0.0, _SILENT)]
     for time, name in sounds:
-        visemes = from_ipa(name)
-        if not visemes:
+        found = from_ipa(name)
+        if not found:
             continue
         start = time - _STOP_LEAD_S if name.startswith(_STOPS) else time
-        segments.append((max(start, segments[-1][0] + 0.01), visemes))
-    return _split([*segments, (events[-1][0] if events else 0.0, (SILENCE,))])
+        segments.append((max(start, segments[-1][0] + 0.01), found))
+    return _split([*segments, (events[-1][0] if events else 0.0, _SILENT)])
 
 
-def _split(segments: Sequence[tuple[float, tuple[int, ...]]]) -> list[tuple[float, int]]:
+def _split(
+    segments: Sequence[tuple[float, tuple[int, ...]]],
+) -> list[tuple[float, int]]:
     """Diphthongs and affricates become two halves; unknown sounds lengthen their neighbour."""
     halves: list[tuple[float, int]] = []
-    for i, (start, visemes) in enumerate(segments):
+    for i, (start, sounds) in enumerate(segments):
         stop = segments[i + 1][0] if i + 1 < len(segments) else start
-        for k, viseme in enumerate(visemes):
-            halves.append((start + (stop - start) * k / len(visemes), viseme))
+        for k, sound in enumerate(sounds):
+            halves.append((start + (stop - start) * k / len(sounds), sound))
     return halves
 
 

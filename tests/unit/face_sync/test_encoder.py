@@ -142,3 +142,11 @@ def test_the_shipped_weights_are_small_and_half_precision():
 
     assert WEIGHTS.stat().st_size <= 6e6
     assert {t.dtype for t in load_file(WEIGHTS).values()} == {torch.float16}
+
+
+def test_the_version_is_that_of_the_shipped_weights():
+    from hashlib import sha256
+
+    from synctalk.face_sync.encoder import ENCODER_VERSION, WEIGHTS
+
+    assert sha256(WEIGHTS.read_bytes()).hexdigest().startswith(ENCODER_VERSION)

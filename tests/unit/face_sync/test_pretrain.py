@@ -7,34 +7,33 @@ import torch
 from synctalk.face_sync import speech
 from synctalk.face_sync.augment import disturb
 from synctalk.face_sync.corpus import Voice
+from synctalk.face_sync.crops import draw, make_crops
 from synctalk.face_sync.encoder import HISTORY_MELS
-from synctalk.face_sync.pretrain import Settings, make_batch
-from synctalk.face_sync.visemes import BILABIAL, SILENCE
+from synctalk.face_sync.sounds import SOUNDS
+
+B, SIL = SOUNDS.index("b"), SOUNDS.index("sil")
+FRAMES = 75
 
 
 def bursts() -> Voice:
-    """Noise where the label is PP, nothing where it is silence, changing every 0.1 to 0.4 s."""
+    """Noise where the label is b, nothing where it is silence, changing every 0.1 to 0.4 s."""
     generator = torch.Generator().manual_seed(2)
     steps = torch.randint(10, 40, (60,), generator=generator)
-    visemes = torch.cat(
-        [torch.full((int(n),), BILABIAL if i % 2 else SILENCE) for i, n in enumerate(steps)]
-    )
-    loud = (visemes == BILABIAL).float().repeat_interleave(speech.HOP)
-    return Voice(0.2 * torch.randn(len(loud), generator=generator) * loud, visemes)
+    sounds = torch.cat([torch.full((int(n),), B if i % 2 else SIL) for i, n in enumerate(steps)])
+    loud = (sounds == B).float().repeat_interleave(speech.HOP)
+    return Voice(0.2 * torch.randn(len(loud), generator=generator) * loud, sounds)
 
 
 def lag_of_best_match(augmented: bool) -> int:
-    settings = Settings(batch=12)
     generator = torch.Generator().manual_seed(0)
-    mel, labels = make_batch([bursts()], settings, generator, augmented=augmented)
+    crops = make_crops([bursts()], 20, FRAMES, generator, augmented=augmented)
+    mel, labels = draw(crops, 12, FRAMES, generator, augmented=augmented)
     assert mel.shape[0] == labels.shape[0] == 12
-    torch.testing.assert_close(labels.sum(2), torch.ones(12, settings.frames))
-    own = mel[:, HISTORY_MELS : HISTORY_MELS + 4 * settings.frames].mean(2)
-    level = own.reshape(12, settings.frames, 4).mean(2).flatten()
+    torch.testing.assert_close(labels.sum(2), torch.ones(12, FRAMES))
+    own = mel[:, HISTORY_MELS : HISTORY_MELS + 4 * FRAMES].mean(2)
+    level = own.reshape(12, FRAMES, 4).mean(2).flatten()
     found = [
-        float(
-            torch.corrcoef(torch.stack([level.roll(-lag), labels[..., BILABIAL].flatten()]))[0, 1]
-        )
+        float(torch.corrcoef(torch.stack([level.roll(-lag), labels[..., B].flatten()]))[0, 1])
         for lag in range(-3, 4)
     ]
     assert max(found) > (0.7 if augmented else 0.9)

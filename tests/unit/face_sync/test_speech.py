@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from synctalk.face_sync import speech
-from synctalk.face_sync.visemes import VISEMES, from_arpabet, from_ipa
 
 
 def tone(hz: float, seconds: float = 1.0) -> torch.Tensor:
@@ -49,18 +48,3 @@ def test_digital_silence_stays_at_the_floor():
     stats = speech.measure(torch.zeros(16000))
     level = speech.relative_levels(speech.mel_span(torch.zeros(16000), 0, 100), stats)
     assert float(level.max()) < -0.3
-
-
-def test_visemes_of_common_sounds():
-    def names(indices):
-        return [VISEMES[i] for i in indices]
-
-    assert names(from_ipa("p")) == names(from_ipa("m")) == ["PP"]
-    assert names(from_ipa("aɪ")) == ["aa", "I"]
-    assert names(from_ipa("tʃ")) == ["DD", "CH"]
-    assert names(from_ipa("ˈuː")) == ["U"]
-    assert names(from_ipa("ç")) == names(from_ipa("x"))
-    assert names(from_ipa("")) == ["sil"]
-    assert from_ipa("?") == ()
-    assert names(from_arpabet("aw")) == ["aa", "U"]
-    assert names(from_arpabet("pau")) == ["sil"]
