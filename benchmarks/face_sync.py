@@ -12,7 +12,8 @@ and the opening that a stranger's head predicts; sounds of GRID clips come from 
 (``pip install pocketsphinx``), the virtual person's are exact. Noise: the clean narrative's
 prediction is the reference for the same words in a cafeteria. Discriminator: windows in time
 against the same windows with lips at least five frames off; lags in windows of three seconds.
-German: no video of a German speaker is at hand; see docs/research/face-sync.md.
+German: no video of a
+German speaker is at hand, so only how sure the encoder is of the sounds, beside English.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from synctalk.face_sync.discriminator import REACH, SyncDiscriminator, cosine, l
 from synctalk.face_sync.encoder import WEIGHTS
 from synctalk.face_sync.lip_features import GAP_PAIRS
 from synctalk.face_sync.lip_head import voice_activity
-from synctalk.face_sync.visemes import BILABIAL
+from synctalk.face_sync.visemes import BILABIAL, SILENCE
 from synctalk.media import VideoReader, read_audio
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -294,8 +295,12 @@ def sync(persons: dict[str, Person], features: Features, judge: SyncDiscriminato
         if person.name not in SEEN:
             by_person[person.name] = [windows(c, features, judge) for c in person.clips]
     everyone = [w for found in by_person.values() for w in found]
-    report = sync_figures(everyone)
-    return report | {"by_person": {name: sync_figures(w) for name, w in by_person.items()}}
+    figures = {name: sync_figures(w) for name, w in by_person.items()}
+    mean = {
+        key: float(np.mean([of_one[key] for of_one in figures.values()]))
+        for key in sync_figures(everyone)
+    }
+    return {"all_windows": sync_figures(everyone), "mean_of_people": mean, "by_person": figures}
 
 
 @dataclass(frozen=True)
@@ -335,6 +340,18 @@ def sync_figures(found: list[Windows]) -> dict[str, float]:
     return report
 
 
+def certainty(features: Features) -> dict[str, float]:
+    """Mean highest posterior in speech: how sure the encoder is of a language's sounds."""
+    found = {}
+    for name in ("german_9s", "english_60s", "narrative_clean"):
+        wav = torch.from_numpy(read_audio(DATA / "audio" / f"{name}.wav"))
+        rows = features.encoder.encode(wav, len(wav) // 640, causal=features.causal)
+        visemes = rows[:, LAYOUT.visemes]
+        speech = visemes[:, SILENCE] < 0.5
+        found[name] = float(visemes[speech].amax(1).mean())
+    return found
+
+
 def measure(encoder: AudioVisualEncoder, persons: dict[str, Person], cache: Path, causal: bool):
     features = Features(encoder, causal)
     givers = ("anchor_71s_512", "grid_s1", "speech_20s_450")
@@ -349,6 +366,7 @@ def measure(encoder: AudioVisualEncoder, persons: dict[str, Person], cache: Path
         "own": own(persons, features),
         "closures": closures(persons, features, heads["anchor_71s_512"], cache),
         "noise": noise(heads, features),
+        "certainty": certainty(features),
     }
     report["unseen"]["mean"] = float(np.mean(list(report["unseen"].values())))
     report["own"]["mean"] = float(np.mean(list(report["own"].values())))
