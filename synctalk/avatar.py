@@ -24,7 +24,7 @@ from synctalk.bundle import TORSO_CORNERS, AvatarBundle, BundleManifest
 from synctalk.dataset import Tracks
 from synctalk.errors import BackendError, BundleError
 from synctalk.expression import SubjectExpression
-from synctalk.face_sync import DrivingSpace, LipRegressor
+from synctalk.face_sync import ENCODER_VERSION, DrivingSpace, LipRegressor
 from synctalk.gaussians.basis import DrivingCoefficients
 from synctalk.gaussians.restore import restore_deformation
 from synctalk.gaussians.scene import activate
@@ -115,7 +115,18 @@ class Avatar:
         return Driving(lip, self.space.expression(mesh, R, t, K).numpy(), tracks.R, tracks.t)
 
     def lips_from_audio(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Lip coefficients [T,K] of audio-visual features [T,D], one row a frame."""
+        """Lip coefficients [T,K] of audio-visual features [T,D], one row a frame.
+
+        Raises:
+            BundleError: the lips were fitted on another encoder than this release's.
+        """
+        if self.manifest.encoder != ENCODER_VERSION:
+            raise BundleError(
+                f"{self.bundle.path}: its lips know the audio encoder "
+                f"{self.manifest.encoder or 'of an earlier release'}, not {ENCODER_VERSION}.",
+                reason="BUNDLE_ENCODER",
+                remedy="Train the avatar again with this release.",
+            )
         lips: NDArray[np.float32] = self.regressor.predict(torch.from_numpy(features)).numpy()
         return lips
 

@@ -128,6 +128,7 @@ class BundleManifest:
         timings_s: seconds per stage of preprocessing and training.
         parents: ids of bundles this one was derived from.
         files: sha256 of every part.
+        encoder: version of the audio encoder that its lips were fitted on; "" before it was noted.
     """
 
     subject: str
@@ -147,6 +148,7 @@ class BundleManifest:
     parents: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     fps: int = 25
+    encoder: str = ""
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:

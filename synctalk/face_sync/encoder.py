@@ -180,6 +180,7 @@ class AudioVisualEncoder(nn.Module):
         *,
         causal: bool = False,
         stats: speech.SpeechStats | None = None,
+        vocal_tract: float = 1.0,
         chunk_frames: int = 1500,
     ) -> Tensor:
         """Features of a recording.
@@ -189,6 +190,7 @@ class AudioVisualEncoder(nn.Module):
             n_frames: video frames wanted, at 25 fps; frame i is centred at (i + 0.5) / 25 s.
             causal: hear 27.5 ms instead of 107.5 ms past a frame's centre.
             stats: the speaker's level and spectrum; measured over ``wav`` by default.
+            vocal_tract: hear it as from one so many times as long (0.85 to 1.15: other people).
             chunk_frames: frames computed at once; the result does not depend on it.
 
         Returns:
@@ -200,7 +202,7 @@ class AudioVisualEncoder(nn.Module):
         _check(wav, n_frames)
         known = stats if stats is not None else speech.measure(wav)
         chunks = [
-            self._chunk(wav, first, min(n_frames, first + chunk_frames), causal, known)
+            self._chunk(wav, first, min(n_frames, first + chunk_frames), causal, known, vocal_tract)
             for first in range(0, n_frames, chunk_frames)
         ]
         return torch.cat(chunks)
@@ -212,11 +214,15 @@ class AudioVisualEncoder(nn.Module):
         last: int,
         causal: bool,
         stats: speech.SpeechStats,
+        vocal_tract: float,
     ) -> Tensor:
         delay = 0 if causal else DELAY_FRAMES
         per = speech.MELS_PER_FRAME
         start = per * first + per * delay - HISTORY_MELS
         mel = speech.mel_span(wav, min(start, per * first), per * (last + delay))
+        if vocal_tract != 1.0:
+            mel = speech.stretch_bands(mel, vocal_tract)
+            stats = speech.SpeechStats(stats.level, speech.stretch_bands(stats.mean, vocal_tract))
         return self.rows(mel, last - first, causal, stats)
 
     def rows(self, mel: Tensor, count: int, causal: bool, stats: speech.SpeechStats) -> Tensor:

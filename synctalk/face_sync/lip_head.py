@@ -25,7 +25,7 @@ from synctalk.face_sync.visemes import BILABIAL, SILENCE
 
 PAST_FRAMES = 3
 FUTURE_FRAMES = 1
-RIDGE = 2000.0
+RIDGE = 4000.0
 
 # Mels fit the subject's own voice and mislead on others: half weight kept most of both (anchor
 # and GRID heads driven by nine strangers).
@@ -117,7 +117,7 @@ def fit_lip_regressor(
 
     Args:
         features: [T, D] encoder features of the subject's audio, or several such of the same
-            speech with different disturbances (``augment.disturbed_features``), the clean one
+            speech with different disturbances (``augment``), the clean one
             first; it counts as much as all others together.
         targets: [T, K] standardised lip coefficients.
         valid: [T] bool, frames to learn from (tracked, not held out).

@@ -133,3 +133,10 @@ def relative_levels(mel: Tensor, stats: SpeechStats) -> Tensor:
     """Loudness of each frame against the loud ones, 0 loud, -1 at the floor (61 dB). [..., T]."""
     span = (frame_levels(mel) - stats.level).clamp(-_DYNAMIC_RANGE, _DYNAMIC_RANGE)
     return span / _DYNAMIC_RANGE
+
+
+def stretch_bands(mel: Tensor, factor: float) -> Tensor:
+    """Log-mels of a vocal tract ``factor`` times as long: bands scaled, [..., T, 64] or [64]."""
+    place = (torch.arange(N_MELS) * factor).clamp(0, N_MELS - 1.001)
+    low = place.long()
+    return torch.lerp(mel[..., low], mel[..., low + 1], (place - low).to(mel))

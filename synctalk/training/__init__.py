@@ -14,7 +14,7 @@ from synctalk.avatar import pick_device
 from synctalk.bundle import AvatarBundle, BundleManifest, write_bundle
 from synctalk.dataset import SubjectDataset
 from synctalk.errors import BundleError
-from synctalk.face_sync import LipRegressor
+from synctalk.face_sync import ENCODER_VERSION, LipRegressor
 from synctalk.progress import ProgressCallback, ignore_progress
 from synctalk.training.checkpoint import (
     Checkpoint,
@@ -130,6 +130,7 @@ def _publish(
         settings=dataclasses.asdict(settings),
         metrics=metrics,
         consent_id=consent_id,
+        encoder=ENCODER_VERSION,
         training_curve=trainer.curve,
         timings_s={**source.timings_s, "train": round(trainer.seconds, 2)},
     )

@@ -20,7 +20,8 @@ from synctalk.avatar import Avatar
 from synctalk.bundle import AvatarBundle
 from synctalk.dataset import SubjectDataset
 from synctalk.dubbing import dubbed_frames
-from synctalk.errors import Cancelled, TrainingError
+from synctalk.errors import BundleError, Cancelled, TrainingError
+from synctalk.face_sync import LAYOUT
 from synctalk.media import VideoReader, probe, read_audio, rgb_to_yuv
 from synctalk.progress import ProgressEvent
 from synctalk.training import train
@@ -222,6 +223,17 @@ def test_a_dub_of_what_is_not_sound_writes_nothing(demo: Demo, tmp_path: Path) -
 
 
 SHORT = dataclasses.replace(CONFIG, n_gaussians=3000, steps=40)
+
+
+def test_lips_that_know_another_encoder_are_refused(tiny_subject: TinySubject) -> None:
+    avatar = Avatar.load(tiny_subject.avatar, "cpu")
+    rows = np.zeros((10, LAYOUT.dim), np.float32)
+    assert len(avatar.lips_from_audio(rows)) == 10
+    older = dataclasses.replace(avatar.manifest, encoder="")
+    avatar.bundle = dataclasses.replace(avatar.bundle, manifest=older)
+    with pytest.raises(BundleError, match="earlier release") as error:
+        avatar.lips_from_audio(rows)
+    assert error.value.reason == "BUNDLE_ENCODER"
 
 
 def test_a_resumed_training_gives_the_bits_of_an_unbroken_one(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from synctalk.errors import InputError, MissingModelError
 from synctalk.face_sync import LAYOUT, VISEMES, AudioVisualEncoder, EncoderStream, measure
+from synctalk.face_sync.augment import features_of_strangers
 from synctalk.face_sync.visemes import BILABIAL, SILENCE
 from synctalk.media import read_audio
 
@@ -133,6 +134,17 @@ def test_what_is_not_a_waveform_is_refused(encoder, wav):
 def test_missing_weights_are_named(tmp_path):
     with pytest.raises(MissingModelError, match="nowhere"):
         AudioVisualEncoder.pretrained(tmp_path / "nowhere.safetensors")
+
+
+def test_strangers_say_the_same_otherwise(encoder, narration):
+    clean, *strangers = features_of_strangers(encoder, narration[:64000], 100)
+    torch.testing.assert_close(clean, encoder.encode(narration[:64000], 100))
+    found = clean[:, LAYOUT.visemes].argmax(1)
+    for rows in strangers:
+        assert rows.shape == clean.shape
+        assert not torch.allclose(rows, clean, atol=0.1)
+        agreed = (rows[:, LAYOUT.visemes].argmax(1) == found).float().mean()
+        assert agreed > 0.4  # of fifteen shapes, in noise of 5 to 25 dB too
 
 
 def test_the_shipped_weights_are_small_and_half_precision():
