@@ -8,7 +8,10 @@ from synctalk.face_sync import speech
 from synctalk.face_sync.augment import disturb
 from synctalk.face_sync.corpus import Voice
 from synctalk.face_sync.crops import draw, make_crops
-from synctalk.face_sync.encoder import HISTORY_MELS
+from synctalk.face_sync.encoder import ARTICULATION, HISTORY_MELS, LAYOUT, AudioVisualEncoder
+from synctalk.face_sync.lip_features import GAP_PAIRS
+from synctalk.face_sync.recordings import Recording
+from synctalk.face_sync.refine import Refining, draw_filmed, film, refine
 from synctalk.face_sync.sounds import SOUNDS
 
 B, SIL = SOUNDS.index("b"), SOUNDS.index("sil")
@@ -43,6 +46,42 @@ def lag_of_best_match(augmented: bool) -> int:
 def test_labels_lie_where_their_sound_lies():
     assert lag_of_best_match(augmented=False) == 0
     assert lag_of_best_match(augmented=True) == 0
+
+
+def filmed() -> Recording:
+    """A mouth that opens with each burst, and is seen in all frames but the first ten."""
+    voice = bursts()
+    frames = len(voice.sounds) // 4
+    loud = (voice.sounds[: 4 * frames].reshape(frames, 4) == B).float().mean(1)
+    mesh = torch.zeros(frames, 478, 2)
+    mesh[:, 263, 0] = 100.0
+    mesh[:, 291, 0] = 50.0 + 5.0 * loud
+    for _, lower in GAP_PAIRS:
+        mesh[:, lower, 1] = 20.0 * loud
+    valid = torch.arange(frames) >= 10
+    return Recording("a", voice.wav, voice.sounds[: 4 * frames], mesh, valid)
+
+
+def test_filmed_lips_lie_where_their_sound_lies():
+    film_of = film([filmed()], Refining(copies=1), torch.Generator().manual_seed(0))
+    mel, labels, known, lips = draw_filmed(film_of, 6, torch.Generator().manual_seed(1))
+    assert mel.shape[:2] == (6, HISTORY_MELS + 4 * (FRAMES + 2))
+    assert bool(known.all())
+    seen = lips[..., 0].isfinite()
+    both = torch.stack([labels[..., B][seen], lips[..., 0][seen]])
+    assert float(torch.corrcoef(both)[0, 1]) > 0.9
+
+
+def test_refining_teaches_the_average_mouth():
+    torch.manual_seed(0)
+    crops = make_crops([bursts()], 10, FRAMES, torch.Generator().manual_seed(0), augmented=False)
+    refining = Refining(steps=12, batch=4, learning_rate=3e-3, copies=0)
+    encoder = refine(AudioVisualEncoder(), crops, [filmed()], refining, seed=3)
+    recording = filmed()
+    rows = encoder.encode(recording.wav, len(recording.valid))
+    opening = rows[:, LAYOUT.articulation][:, ARTICULATION.index("opening")]
+    truth = recording.lips[:, 0]
+    assert float(torch.corrcoef(torch.stack([opening, truth]))[0, 1]) > 0.6
 
 
 def test_disturbed_speech_keeps_time_and_level():
