@@ -73,7 +73,13 @@ class TrainConfig:
 
 
 PRESETS: dict[str, TrainConfig] = {
-    "demo": TrainConfig(preset="demo", n_gaussians=9_000, steps=900, torso_steps=200),
+    "demo": TrainConfig(
+        preset="demo",
+        n_gaussians=9_000,
+        steps=900,
+        torso_steps=80,
+        expression=VQVAETraining(steps=500),
+    ),
     "standard": TrainConfig(),
     "best": TrainConfig(preset="best", n_gaussians=16_000, steps=20_000),
 }

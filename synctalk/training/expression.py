@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from synctalk.dataset import SubjectDataset
 from synctalk.expression import (
     CodebookUsage,
@@ -42,12 +44,17 @@ def fit_expression(
     stage = StageProgress(progress, "expression", 1)
     learn = subject.usable.copy()
     learn[dataset.held_out_range.start :] = False
-    fitted = fit_subject_expression(
-        subject.driving.expression,
-        dataset.tracks.blendshapes,
-        learn,
-        dataset.manifest.cuts,
-        training,
-    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # its products are so small that waking a second thread costs more
+    try:
+        fitted = fit_subject_expression(
+            subject.driving.expression,
+            dataset.tracks.blendshapes,
+            learn,
+            dataset.manifest.cuts,
+            training,
+        )
+    finally:
+        torch.set_num_threads(threads)
     stage.advance()
     return FittedExpression(*fitted) if fitted is not None else None
