@@ -15,9 +15,10 @@ VIDEO ?=
 AUDIO ?=
 OUT   ?= out/demo
 
-# These want the avatar and dataset that real_subject.py makes.
-BENCH_LAST := $(addprefix benchmarks/,real_subject.py dub_speed.py refined_poses.py crowded.py)
-BENCH_FIRST := $(filter-out $(BENCH_LAST),$(wildcard benchmarks/*.py))
+# These want the avatar and dataset that real_subject.py makes; naturalness.py is a part of torso.py.
+BENCH_LAST := $(addprefix benchmarks/,real_subject.py dub_speed.py refined_poses.py crowded.py \
+  expression.py torso.py)
+BENCH_FIRST := $(filter-out $(BENCH_LAST) benchmarks/naturalness.py,$(wildcard benchmarks/*.py))
 ANCHOR := out/bench/anchor_71s_512
 NATIVE := CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
 
@@ -66,6 +67,8 @@ bench: $(STAMP) ## Every benchmark; figures go to benchmarks/results
 	$(BIN)/python benchmarks/dub_speed.py $(ANCHOR).standard
 	$(BIN)/python benchmarks/refined_poses.py $(ANCHOR).standard $(ANCHOR).dataset
 	$(BIN)/python benchmarks/crowded.py $(ANCHOR).dataset
+	$(BIN)/python benchmarks/expression.py $(ANCHOR).standard $(ANCHOR).dataset
+	$(BIN)/python benchmarks/torso.py $(ANCHOR).standard
 
 chaos: $(STAMP) ## Kill everything while work runs, twenty rounds; figures go to benchmarks/results
 	rm -f benchmarks/results/chaos.jsonl
