@@ -47,7 +47,10 @@ def test_a_dropped_jaw_takes_the_hole_down_with_it() -> None:
 
 def test_what_is_hidden_is_restored_and_the_source_comes_back_softly() -> None:
     picture, weight = restored(view(), Inpainter(), 1.0)
-    assert (weight[22 : JAW_Y + 1, 34:94] == 255).all()
+    assert (weight[24 : JAW_Y + 1, 37:91] == 255).all()
+    beside = weight[JAW_Y, NECK.start : 64].astype(int)  # at the background the source comes back
+    assert beside[0] == 0
+    assert (np.diff(beside) >= 0).all()
     rim = weight[JAW_Y : JAW_Y + int(REACH) + 2, 64].astype(int)
     assert rim[-1] == 0
     assert (np.diff(rim) <= 0).all()
