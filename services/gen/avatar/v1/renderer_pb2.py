@@ -27,15 +27,15 @@ from services.gen.avatar.v1 import types_pb2 as avatar_dot_v1_dot_types__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61vatar/v1/renderer.proto\x12\tavatar.v1\x1a\x17\x61vatar/v1/trainer.proto\x1a\x15\x61vatar/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"\xcb\x01\n\nBackground\x12-\n\x06source\x18\x01 \x01(\x0b\x32\x1b.avatar.v1.SourceBackgroundH\x00\x12&\n\x06\x63olour\x18\x02 \x01(\x0b\x32\x14.avatar.v1.RgbColourH\x00\x12%\n\x05image\x18\x03 \x01(\x0b\x32\x14.avatar.v1.ObjectRefH\x00\x12\x37\n\x0btransparent\x18\x04 \x01(\x0b\x32 .avatar.v1.TransparentBackgroundH\x00\x42\x06\n\x04kind\"\x12\n\x10SourceBackground\"\x17\n\x15TransparentBackground\"5\n\tRgbColour\x12\x0b\n\x03red\x18\x01 \x01(\r\x12\r\n\x05green\x18\x02 \x01(\r\x12\x0c\n\x04\x62lue\x18\x03 \x01(\r\"\x84\x01\n\x0cVideoOptions\x12$\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x15.avatar.v1.VideoCodec\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12)\n\nbackground\x18\x04 \x01(\x0b\x32\x15.avatar.v1.Background\"\xe6\x02\n\x14RenderSegmentRequest\x12\x16\n\x0e\x61vatar_version\x18\x01 \x01(\t\x12&\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x16.avatar.v1.ArtifactRef\x12\x17\n\x0f\x65ncoder_version\x18\x03 \x01(\t\x12,\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x1a.avatar.v1.DrivingFeatures\x12.\n\rvideo_options\x18\x05 \x01(\x0b\x32\x17.avatar.v1.VideoOptions\x12\x12\n\noutput_key\x18\x06 \x01(\t\x12\x32\n\x0e\x63ontext_before\x18\x07 \x03(\x0b\x32\x1a.avatar.v1.DrivingFeatures\x12\x31\n\rcontext_after\x18\x08 \x03(\x0b\x32\x1a.avatar.v1.DrivingFeatures\x12\x1c\n\x14\x62lendshapes_required\x18\t \x01(\x08\"\xb3\x01\n\x15RenderSegmentResponse\x12%\n\x07segment\x18\x01 \x01(\x0b\x32\x14.avatar.v1.ObjectRef\x12\x13\n\x0b\x66rame_count\x18\x02 \x01(\x05\x12.\n\x0brender_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x65ncode_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xea\x01\n\x11RenderLiveRequest\x12\x34\n\x06header\x18\x01 \x01(\x0b\x32\".avatar.v1.RenderLiveRequestHeaderH\x00\x12.\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x1a.avatar.v1.DrivingFeaturesH\x00\x12/\n\x0cinterruption\x18\x03 \x01(\x0b\x32\x17.avatar.v1.InterruptionH\x00\x12\x33\n\x0f\x65nd_of_features\x18\x04 \x01(\x0b\x32\x18.avatar.v1.EndOfFeaturesH\x00\x42\t\n\x07message\"\xa2\x01\n\x17RenderLiveRequestHeader\x12\x16\n\x0e\x61vatar_version\x18\x01 \x01(\t\x12&\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x16.avatar.v1.ArtifactRef\x12\x17\n\x0f\x65ncoder_version\x18\x03 \x01(\t\x12.\n\rvideo_options\x18\x04 \x01(\x0b\x32\x17.avatar.v1.VideoOptions\"6\n\x0cInterruption\x12&\n\tresume_at\x18\x01 \x01(\x0b\x32\x13.avatar.v1.TimeCode\"\x0f\n\rEndOfFeatures\"\xb1\x01\n\x12RenderLiveResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32#.avatar.v1.RenderLiveResponseHeaderH\x00\x12(\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x17.avatar.v1.EncodedFrameH\x00\x12/\n\x07summary\x18\x03 \x01(\x0b\x32\x1c.avatar.v1.RenderLiveSummaryH\x00\x42\t\n\x07message\"\x8f\x01\n\x18RenderLiveResponseHeader\x12$\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x15.avatar.v1.VideoCodec\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12(\n\nframe_rate\x18\x04 \x01(\x0b\x32\x14.avatar.v1.FrameRate\"W\n\x0c\x45ncodedFrame\x12&\n\ttime_code\x18\x01 \x01(\x0b\x32\x13.avatar.v1.TimeCode\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x11\n\tkey_frame\x18\x03 \x01(\x08\"E\n\x11RenderLiveSummary\x12\x13\n\x0b\x66rame_count\x18\x01 \x01(\x03\x12\x1b\n\x13\x64ropped_frame_count\x18\x02 \x01(\x03\"R\n\x10GetAvatarRequest\x12\x16\n\x0e\x61vatar_version\x18\x01 \x01(\t\x12&\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x16.avatar.v1.ArtifactRef\"6\n\x11GetAvatarResponse\x12!\n\x06\x61vatar\x18\x01 \x01(\x0b\x32\x11.avatar.v1.Avatar\"\xe0\x01\n\x06\x41vatar\x12\x30\n\x0e\x61vatar_version\x18\x01 \x01(\x0b\x32\x18.avatar.v1.AvatarVersion\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12(\n\nframe_rate\x18\x04 \x01(\x0b\x32\x14.avatar.v1.FrameRate\x12\x16\n\x0egaussian_count\x18\x05 \x01(\x05\x12\x17\n\x0f\x65ncoder_version\x18\x06 \x01(\t\x12\x0e\n\x06\x63\x61\x63hed\x18\x07 \x01(\x08\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\"S\n\x11WarmAvatarRequest\x12\x16\n\x0e\x61vatar_version\x18\x01 \x01(\t\x12&\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x16.avatar.v1.ArtifactRef\"7\n\x12WarmAvatarResponse\x12!\n\x06\x61vatar\x18\x01 \x01(\x0b\x32\x11.avatar.v1.Avatar*w\n\nVideoCodec\x12\x1b\n\x17VIDEO_CODEC_UNSPECIFIED\x10\x00\x12\x14\n\x10VIDEO_CODEC_H264\x10\x01\x12\x19\n\x15VIDEO_CODEC_VP9_ALPHA\x10\x02\x12\x1b\n\x17VIDEO_CODEC_PRORES_4444\x10\x03\x32\xc7\x02\n\x0fRendererService\x12R\n\rRenderSegment\x12\x1f.avatar.v1.RenderSegmentRequest\x1a .avatar.v1.RenderSegmentResponse\x12M\n\nRenderLive\x12\x1c.avatar.v1.RenderLiveRequest\x1a\x1d.avatar.v1.RenderLiveResponse(\x01\x30\x01\x12\x46\n\tGetAvatar\x12\x1b.avatar.v1.GetAvatarRequest\x1a\x1c.avatar.v1.GetAvatarResponse\x12I\n\nWarmAvatar\x12\x1c.avatar.v1.WarmAvatarRequest\x1a\x1d.avatar.v1.WarmAvatarResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61vatar/v1/renderer.proto\x12\tavatar.v1\x1a\x17\x61vatar/v1/trainer.proto\x1a\x15\x61vatar/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"\xcb\x01\n\nBackground\x12-\n\x06source\x18\x01 \x01(\x0b\x32\x1b.avatar.v1.SourceBackgroundH\x00\x12&\n\x06\x63olour\x18\x02 \x01(\x0b\x32\x14.avatar.v1.RgbColourH\x00\x12%\n\x05image\x18\x03 \x01(\x0b\x32\x14.avatar.v1.ObjectRefH\x00\x12\x37\n\x0btransparent\x18\x04 \x01(\x0b\x32 .avatar.v1.TransparentBackgroundH\x00\x42\x06\n\x04kind\"\x12\n\x10SourceBackground\"\x17\n\x15TransparentBackground\"5\n\tRgbColour\x12\x0b\n\x03red\x18\x01 \x01(\r\x12\r\n\x05green\x18\x02 \x01(\r\x12\x0c\n\x04\x62lue\x18\x03 \x01(\r\"\x84\x01\n\x0cVideoOptions\x12$\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x15.avatar.v1.VideoCodec\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12)\n\nbackground\x18\x04 \x01(\x0b\x32\x15.avatar.v1.Background\"\xe6\x02\n\x14RenderSegmentRequest\x12\x16\n\x0e\x61vatar_version\x18\x01 \x01(\t\x12&\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x16.avatar.v1.ArtifactRef\x12\x17\n\x0f\x65ncoder_version\x18\x03 \x01(\t\x12,\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x1a.avatar.v1.DrivingFeatures\x12.\n\rvideo_options\x18\x05 \x01(\x0b\x32\x17.avatar.v1.VideoOptions\x12\x12\n\noutput_key\x18\x06 \x01(\t\x12\x32\n\x0e\x63ontext_before\x18\x07 \x03(\x0b\x32\x1a.avatar.v1.DrivingFeatures\x12\x31\n\rcontext_after\x18\x08 \x03(\x0b\x32\x1a.avatar.v1.DrivingFeatures\x12\x1c\n\x14\x62lendshapes_required\x18\t \x01(\x08\"\xb3\x01\n\x15RenderSegmentResponse\x12%\n\x07segment\x18\x01 \x01(\x0b\x32\x14.avatar.v1.ObjectRef\x12\x13\n\x0b\x66rame_count\x18\x02 \x01(\x05\x12.\n\x0brender_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x65ncode_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa3\x02\n\x11RenderLiveRequest\x12\x34\n\x06header\x18\x01 \x01(\x0b\x32\".avatar.v1.RenderLiveRequestHeaderH\x00\x12.\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x1a.avatar.v1.DrivingFeaturesH\x00\x12/\n\x0cinterruption\x18\x03 \x01(\x0b\x32\x17.avatar.v1.InterruptionH\x00\x12\x33\n\x0f\x65nd_of_features\x18\x04 \x01(\x0b\x32\x18.avatar.v1.EndOfFeaturesH\x00\x12\x37\n\x11key_frame_request\x18\x05 \x01(\x0b\x32\x1a.avatar.v1.KeyFrameRequestH\x00\x42\t\n\x07message\"\xea\x01\n\x17RenderLiveRequestHeader\x12\x16\n\x0e\x61vatar_version\x18\x01 \x01(\t\x12&\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x16.avatar.v1.ArtifactRef\x12\x17\n\x0f\x65ncoder_version\x18\x03 \x01(\t\x12.\n\rvideo_options\x18\x04 \x01(\x0b\x32\x17.avatar.v1.VideoOptions\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12\x32\n\x0e\x63ontext_before\x18\x06 \x03(\x0b\x32\x1a.avatar.v1.DrivingFeatures\"6\n\x0cInterruption\x12&\n\tresume_at\x18\x01 \x01(\x0b\x32\x13.avatar.v1.TimeCode\"\x11\n\x0fKeyFrameRequest\"\x0f\n\rEndOfFeatures\"\x8b\x02\n\x12RenderLiveResponse\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32#.avatar.v1.RenderLiveResponseHeaderH\x00\x12(\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x17.avatar.v1.EncodedFrameH\x00\x12/\n\x07summary\x18\x03 \x01(\x0b\x32\x1c.avatar.v1.RenderLiveSummaryH\x00\x12)\n\tmigration\x18\x04 \x01(\x0b\x32\x14.avatar.v1.MigrationH\x00\x12-\n\x0binterrupted\x18\x05 \x01(\x0b\x32\x16.avatar.v1.InterruptedH\x00\x42\t\n\x07message\"\x8f\x01\n\x18RenderLiveResponseHeader\x12$\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x15.avatar.v1.VideoCodec\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12(\n\nframe_rate\x18\x04 \x01(\x0b\x32\x14.avatar.v1.FrameRate\"\x7f\n\x0c\x45ncodedFrame\x12&\n\ttime_code\x18\x01 \x01(\x0b\x32\x13.avatar.v1.TimeCode\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x11\n\tkey_frame\x18\x03 \x01(\x08\x12&\n\x06timing\x18\x04 \x01(\x0b\x32\x16.avatar.v1.FrameTiming\"^\n\x0b\x46rameTiming\x12\x15\n\rlook_ahead_us\x18\x01 \x01(\x03\x12\x12\n\nwaiting_us\x18\x02 \x01(\x03\x12\x11\n\trender_us\x18\x03 \x01(\x03\x12\x11\n\tencode_us\x18\x04 \x01(\x03\"R\n\x0bInterrupted\x12&\n\tresume_at\x18\x01 \x01(\x0b\x32\x13.avatar.v1.TimeCode\x12\x1b\n\x13\x64ropped_frame_count\x18\x02 \x01(\x03\"9\n\tMigration\x12,\n\ttime_left\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"E\n\x11RenderLiveSummary\x12\x13\n\x0b\x66rame_count\x18\x01 \x01(\x03\x12\x1b\n\x13\x64ropped_frame_count\x18\x02 \x01(\x03\"R\n\x10GetAvatarRequest\x12\x16\n\x0e\x61vatar_version\x18\x01 \x01(\t\x12&\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x16.avatar.v1.ArtifactRef\"6\n\x11GetAvatarResponse\x12!\n\x06\x61vatar\x18\x01 \x01(\x0b\x32\x11.avatar.v1.Avatar\"\xe0\x01\n\x06\x41vatar\x12\x30\n\x0e\x61vatar_version\x18\x01 \x01(\x0b\x32\x18.avatar.v1.AvatarVersion\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12(\n\nframe_rate\x18\x04 \x01(\x0b\x32\x14.avatar.v1.FrameRate\x12\x16\n\x0egaussian_count\x18\x05 \x01(\x05\x12\x17\n\x0f\x65ncoder_version\x18\x06 \x01(\t\x12\x0e\n\x06\x63\x61\x63hed\x18\x07 \x01(\x08\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\"S\n\x11WarmAvatarRequest\x12\x16\n\x0e\x61vatar_version\x18\x01 \x01(\t\x12&\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x16.avatar.v1.ArtifactRef\"7\n\x12WarmAvatarResponse\x12!\n\x06\x61vatar\x18\x01 \x01(\x0b\x32\x11.avatar.v1.Avatar*w\n\nVideoCodec\x12\x1b\n\x17VIDEO_CODEC_UNSPECIFIED\x10\x00\x12\x14\n\x10VIDEO_CODEC_H264\x10\x01\x12\x19\n\x15VIDEO_CODEC_VP9_ALPHA\x10\x02\x12\x1b\n\x17VIDEO_CODEC_PRORES_4444\x10\x03\x32\xc7\x02\n\x0fRendererService\x12R\n\rRenderSegment\x12\x1f.avatar.v1.RenderSegmentRequest\x1a .avatar.v1.RenderSegmentResponse\x12M\n\nRenderLive\x12\x1c.avatar.v1.RenderLiveRequest\x1a\x1d.avatar.v1.RenderLiveResponse(\x01\x30\x01\x12\x46\n\tGetAvatar\x12\x1b.avatar.v1.GetAvatarRequest\x1a\x1c.avatar.v1.GetAvatarResponse\x12I\n\nWarmAvatar\x12\x1c.avatar.v1.WarmAvatarRequest\x1a\x1d.avatar.v1.WarmAvatarResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'avatar.v1.renderer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VIDEOCODEC']._serialized_start=2573
-  _globals['_VIDEOCODEC']._serialized_end=2692
+  _globals['_VIDEOCODEC']._serialized_start=3090
+  _globals['_VIDEOCODEC']._serialized_end=3209
   _globals['_BACKGROUND']._serialized_start=120
   _globals['_BACKGROUND']._serialized_end=323
   _globals['_SOURCEBACKGROUND']._serialized_start=325
@@ -51,31 +51,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENDERSEGMENTRESPONSE']._serialized_start=922
   _globals['_RENDERSEGMENTRESPONSE']._serialized_end=1101
   _globals['_RENDERLIVEREQUEST']._serialized_start=1104
-  _globals['_RENDERLIVEREQUEST']._serialized_end=1338
-  _globals['_RENDERLIVEREQUESTHEADER']._serialized_start=1341
-  _globals['_RENDERLIVEREQUESTHEADER']._serialized_end=1503
-  _globals['_INTERRUPTION']._serialized_start=1505
-  _globals['_INTERRUPTION']._serialized_end=1559
-  _globals['_ENDOFFEATURES']._serialized_start=1561
-  _globals['_ENDOFFEATURES']._serialized_end=1576
-  _globals['_RENDERLIVERESPONSE']._serialized_start=1579
-  _globals['_RENDERLIVERESPONSE']._serialized_end=1756
-  _globals['_RENDERLIVERESPONSEHEADER']._serialized_start=1759
-  _globals['_RENDERLIVERESPONSEHEADER']._serialized_end=1902
-  _globals['_ENCODEDFRAME']._serialized_start=1904
-  _globals['_ENCODEDFRAME']._serialized_end=1991
-  _globals['_RENDERLIVESUMMARY']._serialized_start=1993
-  _globals['_RENDERLIVESUMMARY']._serialized_end=2062
-  _globals['_GETAVATARREQUEST']._serialized_start=2064
-  _globals['_GETAVATARREQUEST']._serialized_end=2146
-  _globals['_GETAVATARRESPONSE']._serialized_start=2148
-  _globals['_GETAVATARRESPONSE']._serialized_end=2202
-  _globals['_AVATAR']._serialized_start=2205
-  _globals['_AVATAR']._serialized_end=2429
-  _globals['_WARMAVATARREQUEST']._serialized_start=2431
-  _globals['_WARMAVATARREQUEST']._serialized_end=2514
-  _globals['_WARMAVATARRESPONSE']._serialized_start=2516
-  _globals['_WARMAVATARRESPONSE']._serialized_end=2571
-  _globals['_RENDERERSERVICE']._serialized_start=2695
-  _globals['_RENDERERSERVICE']._serialized_end=3022
+  _globals['_RENDERLIVEREQUEST']._serialized_end=1395
+  _globals['_RENDERLIVEREQUESTHEADER']._serialized_start=1398
+  _globals['_RENDERLIVEREQUESTHEADER']._serialized_end=1632
+  _globals['_INTERRUPTION']._serialized_start=1634
+  _globals['_INTERRUPTION']._serialized_end=1688
+  _globals['_KEYFRAMEREQUEST']._serialized_start=1690
+  _globals['_KEYFRAMEREQUEST']._serialized_end=1707
+  _globals['_ENDOFFEATURES']._serialized_start=1709
+  _globals['_ENDOFFEATURES']._serialized_end=1724
+  _globals['_RENDERLIVERESPONSE']._serialized_start=1727
+  _globals['_RENDERLIVERESPONSE']._serialized_end=1994
+  _globals['_RENDERLIVERESPONSEHEADER']._serialized_start=1997
+  _globals['_RENDERLIVERESPONSEHEADER']._serialized_end=2140
+  _globals['_ENCODEDFRAME']._serialized_start=2142
+  _globals['_ENCODEDFRAME']._serialized_end=2269
+  _globals['_FRAMETIMING']._serialized_start=2271
+  _globals['_FRAMETIMING']._serialized_end=2365
+  _globals['_INTERRUPTED']._serialized_start=2367
+  _globals['_INTERRUPTED']._serialized_end=2449
+  _globals['_MIGRATION']._serialized_start=2451
+  _globals['_MIGRATION']._serialized_end=2508
+  _globals['_RENDERLIVESUMMARY']._serialized_start=2510
+  _globals['_RENDERLIVESUMMARY']._serialized_end=2579
+  _globals['_GETAVATARREQUEST']._serialized_start=2581
+  _globals['_GETAVATARREQUEST']._serialized_end=2663
+  _globals['_GETAVATARRESPONSE']._serialized_start=2665
+  _globals['_GETAVATARRESPONSE']._serialized_end=2719
+  _globals['_AVATAR']._serialized_start=2722
+  _globals['_AVATAR']._serialized_end=2946
+  _globals['_WARMAVATARREQUEST']._serialized_start=2948
+  _globals['_WARMAVATARREQUEST']._serialized_end=3031
+  _globals['_WARMAVATARRESPONSE']._serialized_start=3033
+  _globals['_WARMAVATARRESPONSE']._serialized_end=3088
+  _globals['_RENDERERSERVICE']._serialized_start=3212
+  _globals['_RENDERERSERVICE']._serialized_end=3539
 # @@protoc_insertion_point(module_scope)

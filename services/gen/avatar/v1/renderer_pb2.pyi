@@ -290,6 +290,7 @@ class RenderLiveRequest(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     INTERRUPTION_FIELD_NUMBER: _builtins.int
     END_OF_FEATURES_FIELD_NUMBER: _builtins.int
+    KEY_FRAME_REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def header(self) -> Global___RenderLiveRequestHeader:
         """First, and only once."""
@@ -304,6 +305,10 @@ class RenderLiveRequest(_message.Message):
     def end_of_features(self) -> Global___EndOfFeatures:
         """Last, and only once."""
 
+    @_builtins.property
+    def key_frame_request(self) -> Global___KeyFrameRequest:
+        """Makes the next frame a key frame."""
+
     def __init__(
         self,
         *,
@@ -311,12 +316,13 @@ class RenderLiveRequest(_message.Message):
         features: _types_pb2.DrivingFeatures | None = ...,
         interruption: Global___Interruption | None = ...,
         end_of_features: Global___EndOfFeatures | None = ...,
+        key_frame_request: Global___KeyFrameRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_of_features", b"end_of_features", "features", b"features", "header", b"header", "interruption", b"interruption", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_of_features", b"end_of_features", "features", b"features", "header", b"header", "interruption", b"interruption", "key_frame_request", b"key_frame_request", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_of_features", b"end_of_features", "features", b"features", "header", b"header", "interruption", b"interruption", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_of_features", b"end_of_features", "features", b"features", "header", b"header", "interruption", b"interruption", "key_frame_request", b"key_frame_request", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["header", "features", "interruption", "end_of_features"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["header", "features", "interruption", "end_of_features", "key_frame_request"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -324,20 +330,42 @@ Global___RenderLiveRequest: _TypeAlias = RenderLiveRequest  # noqa: Y015
 
 @_typing.final
 class RenderLiveRequestHeader(_message.Message):
+    """A stream may take up a session at any frame, on any replica, and nothing shows: what the head
+    does follows from the time codes alone, and the mouth from them and context_before. So to move a
+    session: open a stream at another replica with the same header and the last 16 features as
+    context_before, and send on from the first frame that has not come back.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     AVATAR_VERSION_FIELD_NUMBER: _builtins.int
     BUNDLE_FIELD_NUMBER: _builtins.int
     ENCODER_VERSION_FIELD_NUMBER: _builtins.int
     VIDEO_OPTIONS_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    CONTEXT_BEFORE_FIELD_NUMBER: _builtins.int
     avatar_version: _builtins.str
     """"tenants/{tenant}/avatars/{avatar}/versions/{n}"."""
     encoder_version: _builtins.str
     """encoder_version of the GenerateResponseHeader that came with the features."""
+    session_id: _builtins.str
+    """Names the session in logs, the same wherever it goes on: [A-Za-z0-9][A-Za-z0-9_.-]{0,127}. To
+    be sent as metadata "session_id", too, which keeps a session's streams on one replica.
+    """
     @_builtins.property
     def bundle(self) -> _types_pb2.ArtifactRef: ...
     @_builtins.property
-    def video_options(self) -> Global___VideoOptions: ...
+    def video_options(self) -> Global___VideoOptions:
+        """The codec is H.264; a smaller width costs less to encode and send. The background is not
+        transparent.
+        """
+
+    @_builtins.property
+    def context_before(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.DrivingFeatures]:
+        """Features of the 16 frames just before the first one to come, or of all there are. With fewer
+        the mouth of the first frames may differ a little from what it would have been.
+        """
+
     def __init__(
         self,
         *,
@@ -345,10 +373,12 @@ class RenderLiveRequestHeader(_message.Message):
         bundle: _types_pb2.ArtifactRef | None = ...,
         encoder_version: _builtins.str = ...,
         video_options: Global___VideoOptions | None = ...,
+        session_id: _builtins.str = ...,
+        context_before: _abc.Iterable[_types_pb2.DrivingFeatures] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "video_options", b"video_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar_version", b"avatar_version", "bundle", b"bundle", "encoder_version", b"encoder_version", "video_options", b"video_options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar_version", b"avatar_version", "bundle", b"bundle", "context_before", b"context_before", "encoder_version", b"encoder_version", "session_id", b"session_id", "video_options", b"video_options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -356,12 +386,14 @@ Global___RenderLiveRequestHeader: _TypeAlias = RenderLiveRequestHeader  # noqa: 
 
 @_typing.final
 class Interruption(_message.Message):
+    """Answered by Interrupted. The frame that follows is a key frame."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     RESUME_AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def resume_at(self) -> _types_pb2.TimeCode:
-        """Of the next features."""
+        """Of the next features. May lie before features that have been sent: those are forgotten."""
 
     def __init__(
         self,
@@ -375,6 +407,23 @@ class Interruption(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Interruption: _TypeAlias = Interruption  # noqa: Y015
+
+@_typing.final
+class KeyFrameRequest(_message.Message):
+    """After a loss, or when somebody joins. Key frames come every 25 frames besides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyFrameRequest: _TypeAlias = KeyFrameRequest  # noqa: Y015
 
 @_typing.final
 class EndOfFeatures(_message.Message):
@@ -393,29 +442,46 @@ Global___EndOfFeatures: _TypeAlias = EndOfFeatures  # noqa: Y015
 
 @_typing.final
 class RenderLiveResponse(_message.Message):
+    """A replica without room for another session refuses it before any message, with
+    RESOURCE_EXHAUSTED, reason RENDERER_FULL: try another one. A stream that breaks with UNAVAILABLE
+    can be taken up elsewhere, see RenderLiveRequestHeader.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     HEADER_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    INTERRUPTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> Global___RenderLiveResponseHeader: ...
+    def header(self) -> Global___RenderLiveResponseHeader:
+        """First, as soon as the avatar is loaded and the session has its place."""
+
     @_builtins.property
     def frame(self) -> Global___EncodedFrame: ...
     @_builtins.property
-    def summary(self) -> Global___RenderLiveSummary: ...
+    def summary(self) -> Global___RenderLiveSummary:
+        """After EndOfFeatures and the last frame."""
+
+    @_builtins.property
+    def migration(self) -> Global___Migration: ...
+    @_builtins.property
+    def interrupted(self) -> Global___Interrupted: ...
     def __init__(
         self,
         *,
         header: Global___RenderLiveResponseHeader | None = ...,
         frame: Global___EncodedFrame | None = ...,
         summary: Global___RenderLiveSummary | None = ...,
+        migration: Global___Migration | None = ...,
+        interrupted: Global___Interrupted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "header", b"header", "message", b"message", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "header", b"header", "interrupted", b"interrupted", "message", b"message", "migration", b"migration", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "header", b"header", "message", b"message", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "header", b"header", "interrupted", b"interrupted", "message", b"message", "migration", b"migration", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["header", "frame", "summary"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["header", "frame", "summary", "migration", "interrupted"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -452,30 +518,129 @@ Global___RenderLiveResponseHeader: _TypeAlias = RenderLiveResponseHeader  # noqa
 
 @_typing.final
 class EncodedFrame(_message.Message):
+    """Constrained baseline H.264 without B frames; groups of pictures are closed, so that a decoder may
+    begin, and streams may be joined, at any key frame. A frame leaves when the features of its
+    successor have come, or the end: a mouth depends on what it says next. Brows and lids follow
+    blendshapes two frames later than in RenderSegment, for which nothing has to wait longer.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_CODE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     KEY_FRAME_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """One access unit; H.264 in Annex B form, with parameter sets before each key frame."""
     key_frame: _builtins.bool
     @_builtins.property
     def time_code(self) -> _types_pb2.TimeCode: ...
+    @_builtins.property
+    def timing(self) -> Global___FrameTiming:
+        """Where its time went."""
+
     def __init__(
         self,
         *,
         time_code: _types_pb2.TimeCode | None = ...,
         data: _builtins.bytes = ...,
         key_frame: _builtins.bool = ...,
+        timing: Global___FrameTiming | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time_code", b"time_code"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_code", b"time_code", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "key_frame", b"key_frame", "time_code", b"time_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "key_frame", b"key_frame", "time_code", b"time_code", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EncodedFrame: _TypeAlias = EncodedFrame  # noqa: Y015
+
+@_typing.final
+class FrameTiming(_message.Message):
+    """From a frame's features to its bytes, microseconds; they add up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOOK_AHEAD_US_FIELD_NUMBER: _builtins.int
+    WAITING_US_FIELD_NUMBER: _builtins.int
+    RENDER_US_FIELD_NUMBER: _builtins.int
+    ENCODE_US_FIELD_NUMBER: _builtins.int
+    look_ahead_us: _builtins.int
+    """For the features of its successor."""
+    waiting_us: _builtins.int
+    """For its turn, while other frames were rendered."""
+    render_us: _builtins.int
+    encode_us: _builtins.int
+    def __init__(
+        self,
+        *,
+        look_ahead_us: _builtins.int = ...,
+        waiting_us: _builtins.int = ...,
+        render_us: _builtins.int = ...,
+        encode_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encode_us", b"encode_us", "look_ahead_us", b"look_ahead_us", "render_us", b"render_us", "waiting_us", b"waiting_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FrameTiming: _TypeAlias = FrameTiming  # noqa: Y015
+
+@_typing.final
+class Interrupted(_message.Message):
+    """Everything before this message with a time code of resume_at or later is void."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUME_AT_FIELD_NUMBER: _builtins.int
+    DROPPED_FRAME_COUNT_FIELD_NUMBER: _builtins.int
+    dropped_frame_count: _builtins.int
+    """Frames that it dropped."""
+    @_builtins.property
+    def resume_at(self) -> _types_pb2.TimeCode:
+        """As in the Interruption that it answers."""
+
+    def __init__(
+        self,
+        *,
+        resume_at: _types_pb2.TimeCode | None = ...,
+        dropped_frame_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resume_at", b"resume_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_frame_count", b"dropped_frame_count", "resume_at", b"resume_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Interrupted: _TypeAlias = Interrupted  # noqa: Y015
+
+@_typing.final
+class Migration(_message.Message):
+    """This replica is about to leave. Move the session (see RenderLiveRequestHeader) from the next
+    features on that have not been sent here, and send EndOfFeatures here: what has been sent is still
+    answered, then the stream ends with its summary.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_LEFT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def time_left(self) -> _duration_pb2.Duration:
+        """After which streams are cut."""
+
+    def __init__(
+        self,
+        *,
+        time_left: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_left", b"time_left"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["time_left", b"time_left"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Migration: _TypeAlias = Migration  # noqa: Y015
 
 @_typing.final
 class RenderLiveSummary(_message.Message):
@@ -485,7 +650,7 @@ class RenderLiveSummary(_message.Message):
     DROPPED_FRAME_COUNT_FIELD_NUMBER: _builtins.int
     frame_count: _builtins.int
     dropped_frame_count: _builtins.int
-    """Frames that an interruption dropped."""
+    """Frames that interruptions dropped."""
     def __init__(
         self,
         *,

@@ -71,8 +71,9 @@ class RendererServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RenderLive(self, request_iterator, context):
-        """In: a header, features frame by frame, at times an interruption, the end. Out: a header,
-        encoded frames in display order, and a summary as the last message.
+        """In: a header, features frame by frame, at times an interruption or a wish for a key frame, the
+        end. Out: a header, encoded frames in display order, at times news, and a summary as the last
+        message. Closing the request stream without EndOfFeatures is CANCELLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

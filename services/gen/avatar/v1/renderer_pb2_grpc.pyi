@@ -38,8 +38,9 @@ class RendererServiceStub:
     RenderSegment: _grpc.UnaryUnaryMultiCallable[_renderer_pb2.RenderSegmentRequest, _renderer_pb2.RenderSegmentResponse]
     """Renders one closed-GOP segment into object storage. Repeating it gives the same frames."""
     RenderLive: _grpc.StreamStreamMultiCallable[_renderer_pb2.RenderLiveRequest, _renderer_pb2.RenderLiveResponse]
-    """In: a header, features frame by frame, at times an interruption, the end. Out: a header,
-    encoded frames in display order, and a summary as the last message.
+    """In: a header, features frame by frame, at times an interruption or a wish for a key frame, the
+    end. Out: a header, encoded frames in display order, at times news, and a summary as the last
+    message. Closing the request stream without EndOfFeatures is CANCELLED.
     """
     GetAvatar: _grpc.UnaryUnaryMultiCallable[_renderer_pb2.GetAvatarRequest, _renderer_pb2.GetAvatarResponse]
     """What a version of an avatar is, and whether this replica holds it."""
@@ -56,8 +57,9 @@ class RendererServiceAsyncStub(RendererServiceStub):
     RenderSegment: _aio.UnaryUnaryMultiCallable[_renderer_pb2.RenderSegmentRequest, _renderer_pb2.RenderSegmentResponse]  # type: ignore[assignment]
     """Renders one closed-GOP segment into object storage. Repeating it gives the same frames."""
     RenderLive: _aio.StreamStreamMultiCallable[_renderer_pb2.RenderLiveRequest, _renderer_pb2.RenderLiveResponse]  # type: ignore[assignment]
-    """In: a header, features frame by frame, at times an interruption, the end. Out: a header,
-    encoded frames in display order, and a summary as the last message.
+    """In: a header, features frame by frame, at times an interruption or a wish for a key frame, the
+    end. Out: a header, encoded frames in display order, at times news, and a summary as the last
+    message. Closing the request stream without EndOfFeatures is CANCELLED.
     """
     GetAvatar: _aio.UnaryUnaryMultiCallable[_renderer_pb2.GetAvatarRequest, _renderer_pb2.GetAvatarResponse]  # type: ignore[assignment]
     """What a version of an avatar is, and whether this replica holds it."""
@@ -83,8 +85,9 @@ class RendererServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_renderer_pb2.RenderLiveRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_renderer_pb2.RenderLiveResponse], _abc.AsyncIterator[_renderer_pb2.RenderLiveResponse]]:
-        """In: a header, features frame by frame, at times an interruption, the end. Out: a header,
-        encoded frames in display order, and a summary as the last message.
+        """In: a header, features frame by frame, at times an interruption or a wish for a key frame, the
+        end. Out: a header, encoded frames in display order, at times news, and a summary as the last
+        message. Closing the request stream without EndOfFeatures is CANCELLED.
         """
 
     @_abc_1.abstractmethod
