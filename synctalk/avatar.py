@@ -217,14 +217,21 @@ class Avatar:
             order: [T] the source frames; moves by single steps.
             lip: [T,K] coefficients of the lips that will be rendered over them.
         """
+        for index, ours, neck in zip(order, lip, self.whole_necks(order), strict=True):
+            yield self.weigh_neck(neck, int(index), ours)
+
+    def whole_necks(self, order: NDArray[np.int64]) -> Iterator[Neck | None]:
+        """As :meth:`necks`, before they are weighed by what a mouth does."""
         if self._neck_corners is None:
-            yield from repeat(None, len(order))
-            return
-        necks = self.bundle.necks(self._neck_corners, order)
-        for index, ours, neck in zip(order, lip, necks, strict=True):
-            yield neck.weighted(
-                jaw_gap(self._opening(self.source.lip[index]) - self._opening(ours))
-            )
+            return repeat(None, len(order))
+        return self.bundle.necks(self._neck_corners, order)
+
+    def weigh_neck(self, neck: Neck | None, index: int, lip: NDArray[np.float32]) -> Neck | None:
+        """``neck`` of source frame ``index`` as it shows under a mouth of coefficients [K]."""
+        if neck is None:
+            return None
+        wider_mm = self._opening(self.source.lip[index]) - self._opening(lip)
+        return neck.weighted(jaw_gap(wider_mm))
 
     def _opening(self, lip: NDArray[np.float32]) -> float:
         """Of one frame at a time, which gives the same bits in whatever run it stands."""

@@ -63,8 +63,16 @@ class Backdrop:
         pairs = zip(pictures, ordered_grey(self._folder / mattes, order), strict=True)
         for picture, matte in pairs:
             cut = Cutout(picture, matte)
-            replace_background(cut, self._clean[which], self._new[which])
+            self._replace(cut, which)
             yield cut
+
+    def replace_behind(self, source: Cutout, plate: Cutout) -> None:
+        """Put the new background behind one frame [H,W] and its plate [S,S], in place."""
+        self._replace(source, 0)
+        self._replace(plate, 1)
+
+    def _replace(self, cut: Cutout, which: int) -> None:
+        replace_background(cut, self._clean[which], self._new[which])
 
 
 def cover(picture: Image, width: int, height: int) -> Image:

@@ -61,17 +61,18 @@ class DubResult:
     timings_ms: dict[str, float] = field(default_factory=dict)
 
 
-def play_order(n_frames: int, cuts: tuple[int, ...], length: int) -> NDArray[np.int64]:
-    """Source frame of each of ``length`` output frames: to and fro in the longest shot.
+def play_order(
+    n_frames: int, cuts: tuple[int, ...], length: int, first: int = 0
+) -> NDArray[np.int64]:
+    """Source frame of each of ``length`` output frames from ``first`` on: to and fro in the
+    longest shot.
 
     Neighbouring output frames show the same or neighbouring source frames, so nothing jumps.
     """
     shot = longest_shot(n_frames, cuts)
     start, span = shot.start, len(shot)
-    if length <= span:
-        return np.arange(start, start + length)
     period = max(2 * (span - 1), 1)
-    phase = np.arange(length) % period
+    phase = np.arange(first, first + length) % period
     return start + np.where(phase < span, phase, period - phase)
 
 

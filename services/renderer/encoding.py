@@ -24,6 +24,21 @@ from synctalk.render.compositing import Cutout
 _OPTIONS = {"preset": "veryfast", "crf": "18", "threads": "1", "flags": "+cgop"}
 
 
+def tag_colours(what: av.VideoFrame | av.VideoCodecContext) -> None:
+    """Say that it is BT.709, limited range."""
+    what.colorspace = what.color_primaries = what.color_trc = what.color_range = 1
+
+
+def scaled_frame(picture: Yuv420, size: tuple[int, int], scaler: VideoReformatter) -> av.VideoFrame:
+    """``picture`` for an encoder of ``size``, width and height."""
+    frame = frame_from_yuv(picture)
+    tag_colours(frame)
+    if (frame.width, frame.height) != size:
+        frame = convert_to_yuv(frame, *size, scaler)
+        tag_colours(frame)
+    return frame
+
+
 class SegmentEncoder:
     """Writes H.264 in MPEG-TS, or what ``alpha`` says; a context manager.
 
@@ -51,20 +66,13 @@ class SegmentEncoder:
         assert isinstance(stream, VideoStream)
         stream.width, stream.height = width, height
         stream.pix_fmt = alpha.pix_fmt if alpha else "yuv420p"
-        context = stream.codec_context
-        context.time_base = self._time_base
-        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-        context.color_range = 1  # limited
+        stream.codec_context.time_base = self._time_base
+        tag_colours(stream.codec_context)
         self._stream = stream
 
     def write(self, picture: Yuv420) -> None:
         """Append a frame."""
-        frame = frame_from_yuv(picture)
-        frame.colorspace = frame.color_primaries = frame.color_trc = frame.color_range = 1
-        if (frame.width, frame.height) != self._size:
-            frame = convert_to_yuv(frame, *self._size, self._scaler)
-            frame.colorspace = frame.color_primaries = frame.color_trc = frame.color_range = 1
-        self._encode(frame)
+        self._encode(scaled_frame(picture, self._size, self._scaler))
 
     def write_cutout(self, cut: Cutout) -> None:
         """Append a frame of straight colours with its alpha channel."""
