@@ -44,19 +44,26 @@ class DepthSolver:
     ) -> Surface:
         """One joint Gauss-Newton step; returns the surface with all offsets so far."""
         n = len(self._offsets)
-        H, g, diagonal = np.zeros((n, n)), np.zeros(n), np.zeros(len(self._along))
+        g, diagonal = np.zeros(n), np.zeros(len(self._along))
+        coupled: list[Float] = []
+        eliminated: list[Float] = []
         for R, system in frames:
             column = self._column(R, system, stats, focal)
             weights = system.weights / system.sigma**2
             JW = system.J * weights
             pose_depth = (self._matrix.T @ (JW * column).T).T
             pose_H = JW @ system.J.T + 1e-9 * np.eye(8)
-            solved = np.linalg.solve(pose_H, np.c_[pose_depth, JW @ system.residual])
-            H -= pose_depth.T @ solved[:, :-1]
+            solved: Float = np.asarray(
+                np.linalg.solve(pose_H, np.c_[pose_depth, JW @ system.residual]), np.float64
+            )
+            coupled.append(pose_depth)
+            eliminated.append(solved[:, :-1])
             g += (
                 self._matrix.T @ (weights * column * system.residual) - pose_depth.T @ solved[:, -1]
             )
             diagonal += weights * column**2
+        # one product for all frames: a small one for each would write H as often
+        H = -np.concatenate(coupled).T @ np.concatenate(eliminated)
         H += (self._matrix.T @ sp.diags(diagonal) @ self._matrix).toarray()
         rhs = g / CORRELATED_RESIDUALS - self._regulariser @ self._offsets
         self._offsets += np.linalg.solve(H / CORRELATED_RESIDUALS + self._regulariser, rhs)

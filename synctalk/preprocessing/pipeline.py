@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,8 @@ from synctalk.progress import ProgressCallback, StageProgress
 from synctalk.quality import QualityReport, assess_footage, draw_quality_picture
 
 SAMPLES = 12
+AHEAD = 4
+"""Frames that are decoded before they are asked for."""
 TRACK = "track.safetensors"
 
 Image = NDArray[np.uint8]
@@ -94,8 +98,7 @@ class Clip:
         return self.n_frames
 
     def __iter__(self) -> Iterator[Image]:
-        for frame in VideoReader(self.path):
-            yield self.crop.cut(frame, self.size)
+        return _read_ahead(self.crop.cut(frame, self.size) for frame in VideoReader(self.path))
 
     def counted(self, progress: ProgressCallback, stage: str) -> Iterator[Image]:
         """The frames, each reported as a unit of ``stage`` when it was used."""
@@ -263,6 +266,18 @@ class Pipeline:
         save_audio_features(folder / parts.AUDIO_FEATURES, features)
         stage.advance()
         return {"dim": int(visual.shape[1])}
+
+
+def _read_ahead(frames: Iterator[Image]) -> Iterator[Image]:
+    """The frames, decoded in a thread while those before them are looked at."""
+    with ThreadPoolExecutor(1, "read ahead") as pool:
+        pending = deque(pool.submit(next, frames, None) for _ in range(AHEAD))
+        try:
+            while (frame := pending.popleft().result()) is not None:
+                pending.append(pool.submit(next, frames, None))
+                yield frame
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _tracks(track: FaceTrack, head: HeadTrack, blendshapes: NDArray[np.float32]) -> Tracks:
