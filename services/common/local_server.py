@@ -185,6 +185,8 @@ def s3_server(folder: Path, log: Path, access: S3Access, lock_fd: int) -> Server
     data.mkdir(exist_ok=True)
     command = [
         str(rclone_program()), "serve", "s3", "--config", "", "--addr", f"{HOST}:{access.port}",
+        # Any page may ask: what it gets is decided by signatures in URLs, never by cookies.
+        "--allow-origin", "*",
         "--log-level", "NOTICE", str(data),
     ]  # fmt: skip
 

@@ -23,6 +23,7 @@ from services.gateway import (
     events,
     jobs,
     keys,
+    system,
     uploads,
     webhooks,
 )
@@ -30,6 +31,7 @@ from services.gateway.core import GatewayDep, open_gateway
 from services.gateway.http import RequestScope
 from services.gateway.reconcile import reconciling
 from services.gateway.settings import GatewaySettings
+from services.gateway.studio import add_studio
 from synctalk.errors import SyncTalkError
 
 log = logs.logger(__name__)
@@ -55,6 +57,7 @@ _TAGS = [
     {"name": "jobs", "description": "The work behind avatars and dubs."},
     {"name": "webhooks", "description": "Being told instead of asking."},
     {"name": "keys", "description": "Who may call."},
+    {"name": "system", "description": "The installation, for its operator."},
     {"name": "health", "description": "For orchestrators; no key is needed."},
 ]
 
@@ -80,9 +83,10 @@ def make_app(settings: GatewaySettings) -> FastAPI:
     )
     app.add_middleware(RequestScope)
     errors.install(app)
-    for part in (uploads, consents, avatars, dubs, jobs, webhooks, events, keys):
+    for part in (uploads, consents, avatars, dubs, jobs, webhooks, events, keys, system):
         app.include_router(part.router)
     _add_health(app)
+    add_studio(app, settings)
     return app
 
 

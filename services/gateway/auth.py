@@ -104,8 +104,20 @@ async def may_manage_keys(caller: Annotated[Caller, Depends(authenticate)]) -> C
     return caller
 
 
+async def operates(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+    """The operator, who looks over all tenants."""
+    if caller.role != "operator":
+        raise PermissionDenied(
+            "this needs the operator's key",
+            reason="ROLE_INSUFFICIENT",
+            remedy="Sign in with the key that AVATAR_BOOTSTRAP_KEY names.",
+        )
+    return caller
+
+
 CallerDep = Annotated[Caller, Depends(of_tenant)]
 KeyManagerDep = Annotated[Caller, Depends(may_manage_keys)]
+OperatorDep = Annotated[Caller, Depends(operates)]
 
 
 async def _caller(gateway: Gateway, key: str) -> Caller:

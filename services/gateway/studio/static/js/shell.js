@@ -1,0 +1,43 @@
+// What stands around every page: where one can go, who one is.
+
+import { fill, h } from "./dom.js";
+import { icon, mark } from "./parts/icons.js";
+import { themeSwitch } from "./parts/theme-switch.js";
+
+const PLACES = [
+  ["avatars", "Avatars"],
+  ["dubs", "Dubs"],
+  ["live", "Live"],
+  ["keys", "API keys"],
+  ["system", "System"],
+];
+const ROLES = { operator: "Operator", admin: "Admin", member: "Member" };
+
+/** The frame; `show(section, element)` puts a page in. */
+export function shell(me, signOut) {
+  const links = PLACES.map(([name, words]) => h("a", { href: `#/${name}` }, icon(name), words));
+  const main = h("main", { class: "main", id: "main", tabIndex: -1 });
+  const skip = h("a", { class: "skip", href: "#main", on: { click: (event) => {
+    event.preventDefault(); // the address names a page
+    main.focus();
+  } } }, "Skip to the content");
+  const element = h("div", null, skip, h("div", { class: "shell" },
+    h("div", { class: "side" },
+      h("a", { class: "brand", href: "#/", "aria-label": "Studio, first page" }, mark(), "Studio"),
+      h("nav", { class: "nav", "aria-label": "Main" }, h("ul", null, links.map((link) => h("li", null, link)))),
+      h("div", { class: "account" },
+        h("p", { class: "who small" }, h("strong", null, me.tenant || "All tenants"), h("span", { class: "faint" }, ROLES[me.role])),
+        h("div", { class: "account-actions" }, themeSwitch(),
+          h("button", { type: "button", class: "button quiet small", on: { click: signOut } }, icon("leave"), "Sign out")))),
+    main));
+
+  function show(section, page) {
+    PLACES.forEach(([name], at) => {
+      if (name === section) links[at].setAttribute("aria-current", "page");
+      else links[at].removeAttribute("aria-current");
+    });
+    fill(main, page);
+  }
+
+  return { element, show };
+}
