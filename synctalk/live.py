@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count, repeat
 from pathlib import Path
 from typing import NamedTuple
@@ -79,7 +79,9 @@ class FootageCache:
         with self._lock:
             return sum(piece.size_bytes for piece in self._pieces.values())
 
-    def walk(self, person: Avatar, first: int, mattes: bool = False) -> Iterator[Still]:
+    def walk(
+        self, person: Avatar, first: int, mattes: bool = False
+    ) -> Generator[Still, None, None]:
         """Stills from frame ``first`` of the play order on, without end.
 
         Every step decodes a frame or two at most, but the first one, which has to find its place.
@@ -172,7 +174,7 @@ class LiveView:
         self.person = person
         self._backdrop = backdrop
 
-    def walk(self, cache: FootageCache, first: int) -> Iterator[Still]:
+    def walk(self, cache: FootageCache, first: int) -> Generator[Still, None, None]:
         """What :meth:`frame` needs, from frame ``first`` of the play order on, without end."""
         return cache.walk(self.person, first, self._backdrop is not None)
 

@@ -48,7 +48,8 @@ def main() -> int:
 
 async def _serve(settings: RendererSettings, folder: Path, metrics_port: int) -> None:
     servicer = RendererServicer(settings, ObjectStore(settings.storage), folder)
-    service = Service(NAME, partial(add_RendererServiceServicer_to_server, servicer))
+    add = partial(add_RendererServiceServicer_to_server, servicer)
+    service = Service(NAME, add, servicer.leave)
 
     def ready(port: int) -> None:
         print(json.dumps({"port": port, "metrics_port": metrics_port}), flush=True)

@@ -22,6 +22,20 @@ class RendererSettings(ServiceSettings):
     renderer_cache_disk_bytes: int = Field(
         20 << 30, gt=0, description="disk that the footage of loaded avatars may take"
     )
+    renderer_max_sessions: int = Field(
+        4, ge=0, description="live sessions at once; more are refused. Two cores hold about two"
+    )
+    renderer_max_late_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="share of live frames after their time beyond which sessions are refused",
+    )
+    renderer_footage_bytes: int = Field(
+        512 << 20, gt=0,
+        description="memory that decoded footage of live avatars may take; each session holds up "
+        "to 50 frames of its own beside it",
+    )  # fmt: skip
     work_dir: Path = Field(
         Path(tempfile.gettempdir()) / "avatar-work",
         description="folder of that footage; replicas on one machine may share it",

@@ -30,10 +30,12 @@ class Service:
     Args:
         name: full name, e.g. ``"avatar.v1.TrainerService"``.
         add: adds it to a server: ``partial(add_TrainerServiceServicer_to_server, servicer)``.
+        leave: is told, when the server drains, how many seconds its calls have left.
     """
 
     name: str
     add: Callable[[grpc.aio.Server], None]
+    leave: Callable[[float], None] = lambda seconds: None
 
 
 class RpcServer:
@@ -73,6 +75,8 @@ class RpcServer:
         """Report unhealthy, take no new calls, and give running ones ``drain_s`` to end."""
         log.info("draining", seconds=self._settings.drain_s)
         await self._health.enter_graceful_shutdown()
+        for service in self._services:
+            service.leave(self._settings.drain_s)
         await self._server.stop(self._settings.drain_s)
         log.info("stopped")
 
