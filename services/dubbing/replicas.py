@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
@@ -17,11 +16,11 @@ from typing import Generic, TypeVar
 
 from services.common import logs
 from services.common.errors import Unavailable
+from services.common.resolve import resolve
 
 log = logs.logger(__name__)
 ChannelT = TypeVar("ChannelT")
 
-_DNS = "dns:///"
 _RESOLVE_S = 10.0
 _REST_S, _LONGEST_REST_S = 1.0, 15.0
 _LOOK_S = 0.5
@@ -126,7 +125,7 @@ class ReplicaPool(Generic[ChannelT]):
         if time.monotonic() - self._resolved_s < _RESOLVE_S:
             return
         self._resolved_s = time.monotonic()
-        found = [address for target in self._targets for address in await _resolve(target)]
+        found = [address for target in self._targets for address in await resolve(target)]
         for target in found:
             if target not in self._replicas:
                 channel = await self._channels.enter_async_context(self._connect(target))
@@ -139,17 +138,3 @@ class ReplicaPool(Generic[ChannelT]):
                 reason="NO_RENDERER",
                 remedy="Start a renderer, or correct AVATAR_RENDERER_TARGETS.",
             )
-
-
-async def _resolve(target: str) -> list[str]:
-    if not target.startswith(_DNS):
-        return [target]
-    host, _, port = target.removeprefix(_DNS).rpartition(":")
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    except OSError as error:
-        log.warning("name not resolved", name=host, error=str(error))
-        return []
-    addresses = {str(address[0]) for *_, address in found}
-    return [f"[{a}]:{port}" if ":" in a else f"{a}:{port}" for a in sorted(addresses)]

@@ -16,33 +16,34 @@ from services.common import logs
 from services.common.rpc.tracing import client_interceptors
 from services.common.settings import RpcSettings
 
-_SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 5,
-                    "initialBackoff": "0.2s",
-                    "maxBackoff": "3s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ],
-    }
-)
+_BALANCED: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+_RETRIED: dict[str, Any] = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "3s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
 
 
-def open_channel(target: str, settings: RpcSettings) -> grpc.aio.Channel:
+def open_channel(target: str, settings: RpcSettings, *, retries: bool = True) -> grpc.aio.Channel:
     """A channel to ``target`` (``host:port`` or ``dns:///headless-service:port``).
 
     Use it as an async context manager, and one for each service: it balances over all addresses.
+
+    Args:
+        retries: whether UNAVAILABLE is tried again; not where the caller knows a better replica.
     """
     options: list[tuple[str, Any]] = [
-        ("grpc.service_config", _SERVICE_CONFIG),
-        ("grpc.enable_retries", 1),
+        ("grpc.service_config", json.dumps({**_BALANCED, **(_RETRIED if retries else {})})),
+        ("grpc.enable_retries", int(retries)),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
