@@ -23,6 +23,9 @@ export function clock(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
+/** A recording's length: "12.4 s", "2:05 min". */
+export const length = (seconds) => (seconds < 60 ? `${Number(seconds.toFixed(1))} s` : `${clock(seconds)} min`);
+
 /** An estimate in words: "about 4 min left". */
 export function left(etaS) {
   if (etaS === null || etaS === undefined) return "Estimating the time left";

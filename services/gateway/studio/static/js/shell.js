@@ -22,13 +22,13 @@ export function shell(me, signOut) {
     main.focus();
   } } }, "Skip to the content");
   const element = h("div", null, skip, h("div", { class: "shell" },
-    h("div", { class: "side" },
+    h("div", { class: "side" }, h("div", { class: "side-inner" },
       h("a", { class: "brand", href: "#/", "aria-label": "Studio, first page" }, mark(), "Studio"),
       h("nav", { class: "nav", "aria-label": "Main" }, h("ul", null, links.map((link) => h("li", null, link)))),
       h("div", { class: "account" },
         h("p", { class: "who small" }, h("strong", null, me.tenant || "All tenants"), h("span", { class: "faint" }, ROLES[me.role])),
         h("div", { class: "account-actions" }, themeSwitch(),
-          h("button", { type: "button", class: "button quiet small", on: { click: signOut } }, icon("leave"), "Sign out")))),
+          h("button", { type: "button", class: "button quiet small", on: { click: signOut } }, icon("leave"), "Sign out"))))),
     main));
 
   function show(section, page) {

@@ -65,9 +65,9 @@ export const CHECKS = {
 };
 
 export const LEVELS = {
-  good: ["Good footage", "Nothing to improve."],
-  warn: ["Usable footage", "An avatar is made of it. What is marked below would make it better."],
-  refuse: ["Footage refused", "No avatar can be made of it. Change what is marked below and film again."],
+  good: ["Good", "Nothing to improve."],
+  warn: ["Usable", "An avatar is made of it. What is marked below would make it better."],
+  refuse: ["Refused", "No avatar can be made of it. Change what is marked below and film again."],
 };
 
 /** Figures about an avatar: name, unit, digits, what it means. */

@@ -5,7 +5,8 @@ import { ended, follow } from "../events.js";
 import { ago, day, left, moment, percent, plain } from "../format.js";
 import { AVATAR_STEPS, METRICS, PRESETS, avatarStep } from "../words.js";
 import { curve, pointsOf } from "../parts/chart.js";
-import { button, badge, busy, card, copyButton, empty, facts, link, loaded, note, page } from "../parts/page.js";
+import { badge, button, busy, card, copyButton, empty, facts, link, loaded, note, page } from "../parts/page.js";
+import { pair, trained } from "../parts/picture.js";
 import { problem } from "../parts/problem.js";
 import { progressBar, stepList } from "../parts/progress.js";
 import { eraseAvatar } from "../parts/erase.js";
@@ -27,7 +28,7 @@ function show(context, first) {
     slot(({ state, jobs }) => [ended({ state }), jobs], (avatar) => (ended(avatar) ? null : underWay(context, avatar, live))),
     slot(({ state, error }) => [state, error], (avatar) => failed(context, avatar, onChange)),
   ];
-  const live = [];
+  const live = new Map(); // what is told of every state, by name
   const body = h("div", { class: "columns" },
     h("div", null,
       slot(({ state, quality }) => [state === "ready", quality], (avatar) => avatar.state === "ready" && spoken(context, avatar)),
@@ -42,7 +43,7 @@ function show(context, first) {
 
   function onChange(avatar) {
     for (const part of all) part.update?.(avatar);
-    for (const update of live) update(avatar);
+    for (const update of live.values()) update(avatar);
     if (!following && !ended(avatar)) {
       following = follow(api, `avatars/${avatar.id}`, { signal, onData: onChange })
         .catch(() => {})
@@ -71,16 +72,14 @@ function underWay({ api, signal }, first, live) {
   const bar = progressBar("Making the avatar");
   const steps = stepList(AVATAR_STEPS.map(([, , words]) => words));
   const place = h("div", { class: "slot" });
-  const picture = slot(({ preview_url: url }) => url, ({ preview_url: url, jobs }) => (url
-    ? h("figure", { class: "live-picture" },
-      h("img", { src: url, alt: "The newest picture of the work", width: 640, height: 420 }),
-      h("figcaption", { class: "small soft" }, jobs.length > 1 ? "Rendered (left) and filmed (right): a frame that training does not see." : "What the report on the footage looked at."))
-    : h("div", { class: "live-picture" }, h("p", { class: "placeholder small" }, "The first picture appears when the face has been tracked."))));
+  const picture = slot((avatar) => trained(avatar) && avatar.preview_url, (avatar) => h("figure", { class: "live-picture" }, trained(avatar)
+    ? [pair(avatar.preview_url), h("figcaption", { class: "small soft" }, "Rendered (left) and filmed (right): a frame that training does not see.")]
+    : h("p", { class: "placeholder small" }, "Pictures of the avatar appear here when training has begun. The report on the footage comes before.")));
   const cancel = button("Cancel", { icon: "stop", on: () => busy(cancel, "Cancelling", place,
     () => api.post(`jobs/${now.jobs.at(-1).id}/cancel`, {}, { signal })) });
   let now = first;
   let step = 0;
-  live.push((avatar) => {
+  live.set("progress", (avatar) => {
     now = avatar;
     const job = avatar.jobs.at(-1)?.type ?? "preprocess";
     const found = avatarStep(job, avatar.stage);
@@ -113,7 +112,7 @@ function about(avatar) {
   const shown = Object.entries(avatar.metrics).filter(([name]) => METRICS[name]);
   const others = Object.entries(avatar.metrics).filter(([name]) => !METRICS[name]);
   return card("The avatar",
-    avatar.preview_url && h("img", { class: "zoom", src: avatar.preview_url, alt: "Rendered beside the filmed frame", width: 640, height: 420 }),
+    trained(avatar) && pair(avatar.preview_url),
     facts([["Version", String(avatar.version), { big: true }],
       ...shown.map(([name, value]) => [METRICS[name][0], `${value.toFixed(METRICS[name][2])} ${METRICS[name][1]}`, { big: true, about: METRICS[name][3] }])]),
     shown.map(([name]) => METRICS[name][3]).slice(0, 1).map((text) => h("p", { class: "small soft" }, text)),
@@ -133,7 +132,7 @@ function training({ api, signal }, avatar, live) {
     draw();
   };
   let seen;
-  live.push((now) => { // each check leaves a new picture and a line in the log
+  live.set("curve", (now) => { // each check leaves a new picture and a line in the log
     if (now.preview_url !== seen) read();
     seen = now.preview_url;
   });

@@ -5,7 +5,7 @@ import { pause } from "../api.js";
 import { ended } from "../events.js";
 import { ago, left, percent } from "../format.js";
 import { PRESETS } from "../words.js";
-import { icon } from "../parts/icons.js";
+import { face } from "../parts/picture.js";
 import { badge, empty, link, loaded, page } from "../parts/page.js";
 
 const LOOK_MS = 3000;
@@ -46,7 +46,7 @@ export function avatarsPage({ api, signal }) {
 
 function tile(avatar) {
   return h("li", { class: "card tile" },
-    h("div", { class: "thumb" }, avatar.preview_url ? h("img", { src: avatar.preview_url, alt: "", loading: "lazy" }) : icon("avatars")),
+    h("div", { class: "thumb" }, face(avatar)),
     h("div", { class: "tile-body" },
       h("h2", null, h("a", { href: `#/avatars/${avatar.id}`, id: `tile-${avatar.id}` }, avatar.name)),
       h("div", { class: "tile-line small" }, badge(avatar.state), h("span", { class: "faint" }, ago(avatar.created_at))),

@@ -2,9 +2,9 @@
 
 import { fill, h, slot } from "../dom.js";
 import { ended, follow } from "../events.js";
-import { ago, clock, left, percent } from "../format.js";
+import { ago, left, length, percent } from "../format.js";
 import { BACKGROUNDS, DUB_STEPS, EXPRESSIONS } from "../words.js";
-import { button, badge, busy, card, copyButton, facts, link, loaded, note, page } from "../parts/page.js";
+import { badge, button, busy, card, copyButton, facts, link, loaded, note, page } from "../parts/page.js";
 import { problem } from "../parts/problem.js";
 import { progressBar, stepList } from "../parts/progress.js";
 import { eraseDub } from "../parts/erase.js";
@@ -31,12 +31,12 @@ function show(context, { dub: first, avatar }) {
     slot(({ state }) => state === "succeeded", (dub) => dub.state === "succeeded" && result(context, dub, name)),
     slot(({ state }) => ended({ state }), (dub) => details(api, dub, avatar, signal)),
   ];
-  const live = [];
+  const live = new Map(); // what is told of every state, by name
   let following;
 
   function onChange(dub) {
     for (const part of parts) part.update(dub);
-    for (const update of live) update(dub);
+    for (const update of live.values()) update(dub);
     if (!following && !ended(dub)) {
       following = follow(api, `dubs/${dub.id}`, { signal, onData: onChange })
         .catch(() => {})
@@ -64,7 +64,7 @@ function underWay({ api, params, signal }, live) {
   const place = h("div", { class: "slot" });
   const cancel = button("Cancel", { icon: "stop", on: () => busy(cancel, "Cancelling", place, () => api.post(`jobs/${params.id}/cancel`, {}, { signal })) });
   const picture = slot(({ preview_url: url }) => url, ({ preview_url: url }) => url && h("img", { class: "zoom", src: url, alt: "Its first frame", width: 320, height: 320 }));
-  live.push((dub) => {
+  live.set("progress", (dub) => {
     bar.update(dub.fraction, dub.state === "queued" ? "Waiting for a free worker" : left(dub.eta_s), percent(dub.fraction));
     steps.update(dub.state === "queued" ? -1 : Math.max(0, DUB_STEPS.findIndex(([stages]) => stages.includes(dub.stage))));
     picture.update(dub);
@@ -116,11 +116,11 @@ function details(api, dub, avatar, signal) {
   return card("Details",
     facts([
       ["Avatar", avatar ? h("a", { href: `#/avatars/${avatar.id}` }, `${avatar.name}, version ${dub.avatar_version}`) : "Erased"],
-      dub.duration_s && ["Length", `${clock(dub.duration_s)} min`],
+      dub.duration_s && ["Length", length(dub.duration_s)],
       ["Format", dub.format.toUpperCase()],
       ["Background", BACKGROUNDS[dub.background][0]],
       ["Expression", EXPRESSIONS[dub.expression][0]],
     ]),
     h("div", { class: "copy-row small" }, h("code", null, dub.id), copyButton(dub.id, "Copy id")),
-    logOf(api, { id: dub.job, type: "dub" }, signal));
+    logOf(api, { id: dub.job, type: "dub" }, signal, "Log"));
 }

@@ -1,7 +1,7 @@
 // A new avatar: first the person's consent, then the video.
 
 import { fill, h } from "../dom.js";
-import { clock, day, size } from "../format.js";
+import { day, length, size } from "../format.js";
 import { PRESETS } from "../words.js";
 import { upload } from "../upload.js";
 import { icon } from "../parts/icons.js";
@@ -169,7 +169,7 @@ function videoForm({ api, signal, go }, consent) {
 function look(file, remark) {
   const video = h("video", { controls: true, muted: true, preload: "metadata", src: URL.createObjectURL(file), "aria-label": "The chosen video" });
   video.addEventListener("loadedmetadata", () => {
-    const told = `${clock(video.duration)} min, ${video.videoWidth} × ${video.videoHeight}.`;
+    const told = `${length(video.duration)}, ${video.videoWidth} × ${video.videoHeight}.`;
     if (video.duration < MIN_S) {
       fill(remark, note("warn", h("p", null, `${told} That is too short: at least ${MIN_S} seconds of speech are needed.`)));
     } else if (video.duration < 120) {

@@ -4,6 +4,7 @@ import { fill, h } from "../dom.js";
 import { size } from "../format.js";
 import { upload } from "../upload.js";
 import { BACKGROUNDS, EXPRESSIONS } from "../words.js";
+import { face } from "../parts/picture.js";
 import { icon } from "../parts/icons.js";
 import { button, busy, card, empty, link, loaded, note, page } from "../parts/page.js";
 import { choices, dropZone, field, input, select, textarea } from "../parts/fields.js";
@@ -109,6 +110,6 @@ export function faces(avatars, chosen) {
   return h("fieldset", null, h("legend", { class: "visually-hidden" }, "Avatar"), h("div", { class: "faces" }, avatars.map((avatar) =>
     h("label", { class: "choice face", title: avatar.name },
       h("input", { type: "radio", name: "avatar", value: avatar.id, checked: avatar.id === known }),
-      h("span", { class: "thumb" }, avatar.preview_url ? h("img", { src: avatar.preview_url, alt: "" }) : icon("avatars")),
+      h("span", { class: "thumb" }, face(avatar)),
       h("b", null, avatar.name)))));
 }

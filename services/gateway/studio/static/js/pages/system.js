@@ -9,6 +9,7 @@ import { field, select } from "../parts/fields.js";
 import { logOf } from "../parts/job-log.js";
 
 const LOOK_MS = 5000;
+const KEPT = { upload: "Uploads", avatar: "Avatars", dub: "Dubs", delivery: "Webhook deliveries" };
 const REQUEUEABLE = new Set(["failed", "dead", "cancelled"]);
 
 export function systemPage(context) {
@@ -83,7 +84,7 @@ function jobs({ api, signal }) {
     return h("tr", null,
       h("td", { data: { label: "Work" } }, h("div", null, h("a", { href: `#/${job.resource}` }, QUEUES[job.type]),
         job.attempt > 1 && h("span", { class: "soft small" }, `, attempt ${job.attempt} of ${job.max_attempts}`),
-        (job.error || job.message) && h("p", { class: "small soft" }, job.error?.message ?? job.message), logOf(api, job, signal))),
+        (job.error || job.message) && h("p", { class: "small soft" }, job.error?.message ?? job.message), logOf(api, job, signal, "Log"))),
       h("td", { data: { label: "State" } }, h("span", null, badge(job.state))),
       h("td", { data: { label: "Progress" } }, running ? `${percent(job.fraction)}, ${left(job.eta_s).toLowerCase()}` : job.state === "succeeded" ? "Complete" : percent(job.fraction)),
       h("td", { data: { label: "Begun" } }, job.started_at ? ago(job.started_at) : "Not yet"),
@@ -119,7 +120,7 @@ function whole({ version, services, queues, records }) {
         h("td", { data: { label: "Failed" } }, by.failed + by.dead),
         h("td", { data: { label: "Oldest waits" } }, by.queued ? span(oldest) : "None")))))),
     card("Kept", h("dl", { class: "facts" }, Object.entries(records).map(([kind, states]) => h("div", null,
-      h("dt", null, `${kind.charAt(0).toUpperCase()}${kind.slice(1)}s`),
+      h("dt", null, KEPT[kind] ?? kind),
       h("dd", null, Object.entries(states).filter(([, number]) => number > 0).map(([name, number]) => `${number} ${name}`).join(", ") || "None"))))),
   ];
 }

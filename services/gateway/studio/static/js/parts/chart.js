@@ -2,7 +2,7 @@
 
 import { h, s } from "../dom.js";
 
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [560, 190, 38, 12, 14, 26];
+const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [340, 180, 30, 6, 16, 24];
 
 /**
  * Likeness over steps.

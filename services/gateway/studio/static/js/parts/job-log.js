@@ -6,7 +6,7 @@ import { problem } from "./problem.js";
 const NAMES = { preprocess: "Preparing the footage", train: "Training", dub: "Dubbing" };
 
 /** Folded away; read when it is opened. */
-export function logOf(api, job, signal) {
+export function logOf(api, job, signal, words) {
   const place = h("div", null, h("p", { class: "small soft" }, "Loading …"));
   const read = async () => {
     if (!host.open) return;
@@ -18,6 +18,6 @@ export function logOf(api, job, signal) {
       if (error.name !== "AbortError") fill(place, problem(error, { onRetry: read }));
     }
   };
-  const host = h("details", { class: "small", on: { toggle: read } }, h("summary", null, NAMES[job.type]), place);
+  const host = h("details", { class: "small", on: { toggle: read } }, h("summary", null, words ?? NAMES[job.type]), place);
   return host;
 }
