@@ -52,10 +52,29 @@ async def reconciling(gateway: Gateway) -> AsyncIterator[None]:
             Loop(gateway, tables.deliveries, sender.look, _SENT_AT_ONCE),
             Loop(gateway, tables.uploads, partial(uploads.sweep, gateway)),
             Loop(gateway, tables.events, partial(events.sweep, gateway)),
+            Loop(gateway, tables.sessions, gateway.live.sweep),
         ]
         for loop in loops:
             await stack.enter_async_context(loop.running())
-        yield
+        keeper = asyncio.create_task(_keep_queues(gateway))
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+
+
+async def _keep_queues(gateway: Gateway) -> None:
+    """Have jobs put in line again whose wait is over or whose worker was lost, also while no worker
+    is there to do so: an autoscaler starts workers for jobs in line, and for those alone.
+    """
+    while True:
+        try:
+            for queue in gateway.queues.values():
+                await queue.maintain()
+        except RedisError as error:
+            log.warning("queues not looked after", error=repr(error))
+        await asyncio.sleep(gateway.settings.jobs.lease_s / 3)
 
 
 class Loop(Generic[R]):

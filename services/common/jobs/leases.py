@@ -117,9 +117,7 @@ class Leases:
 
     def maintain(self) -> Maintained:
         """Queue jobs whose back-off is over, take jobs from lost workers, forget old history."""
-        history_ms = round(self._settings.history_s * 1000)
-        reply = self._run("maintain", self._lease_ms, history_ms, 100, *self._backoff())
-        return Maintained(*reply)
+        return Maintained(*self._run("maintain", *maintenance(self._settings)))
 
     def next_to_sweep(self) -> Job | None:
         """A job that ended some time ago and whose leavings are to be removed."""
@@ -142,12 +140,22 @@ class Leases:
         return Signal(self._run("report", *args))
 
     def _backoff(self) -> tuple[int, int, float]:
-        base, cap = self._settings.backoff_base_s, self._settings.backoff_cap_s
-        return round(base * 1000), round(cap * 1000), random.random()
+        return _backoff(self._settings)
 
     def _run(self, name: str, *args: str | int | float) -> Any:
         script = self._redis.register_script(scripts.source(name))
         return cast(Any, script(keys=[self._prefix], args=args))
+
+
+def maintenance(settings: JobSettings) -> tuple[int | float, ...]:
+    """The arguments of one round of maintenance."""
+    lease_ms, history_ms = round(settings.lease_s * 1000), round(settings.history_s * 1000)
+    return lease_ms, history_ms, 100, *_backoff(settings)
+
+
+def _backoff(settings: JobSettings) -> tuple[int, int, float]:
+    base, cap = settings.backoff_base_s, settings.backoff_cap_s
+    return round(base * 1000), round(cap * 1000), random.random()
 
 
 def progress_fields(

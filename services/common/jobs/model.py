@@ -67,6 +67,9 @@ class JobSettings(BaseModel):
     sweep_delay_s: float = Field(
         30.0, ge=0, description="from a job's end to sweeping its leavings"
     )
+    idle_exit_s: float | None = Field(
+        None, gt=0, description="a worker that finds no job for so long ends; absent: it stays"
+    )
 
     @model_validator(mode="after")
     def _some_beats_may_get_lost(self) -> Self:

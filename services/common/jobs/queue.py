@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from services.common.errors import Conflict, FailedPrecondition, NotFound
 from services.common.jobs import scripts
+from services.common.jobs.leases import maintenance
 from services.common.jobs.model import (
     AttemptRecord,
     Job,
@@ -188,6 +189,12 @@ class JobQueue(Generic[PayloadT, ResultT]):
         """Forget a publication; whether there was one."""
         return bool(await self._await(self._redis.hdel(f"{self._prefix}published", name)))
 
+    async def maintain(self) -> None:
+        """One round of what workers do beside their work: put jobs whose wait is over in line, and
+        take jobs from lost workers. For queues whose workers are started only for jobs in line.
+        """
+        await self._run("maintain", maintenance(self._settings))
+
     async def _page(self, key: str, limit: int, token: str) -> JobPage:
         # Newest first by (score, id), which is a total order: pages neither skip nor repeat a job
         # when others come or go between two of them.
@@ -215,7 +222,7 @@ class JobQueue(Generic[PayloadT, ResultT]):
     def _key(self, kind: str, name: str) -> str:
         return f"{self._prefix}{kind}:{name}"
 
-    async def _run(self, name: str, args: tuple[str | int, ...]) -> Any:
+    async def _run(self, name: str, args: tuple[str | int | float, ...]) -> Any:
         script = self._redis.register_script(scripts.source(name))
         return await self._await(script(keys=[self._prefix], args=args))
 

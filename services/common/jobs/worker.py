@@ -86,16 +86,19 @@ class Worker(Generic[PayloadT, ResultT]):
         self._leases = Leases(connect_worker(redis_url), job_type.prefix, settings)
         self._log = _log.bind(queue=job_type.queue, worker=self.name)
         self._maintained_s = 0.0
+        self._busy_s = 0.0
         self._shutdown = False
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT, which give the running job back unblamed.
+        """Work until SIGTERM or SIGINT, which give the running job back unblamed, or until there is
+        nothing to do for ``idle_exit_s``.
 
         Call it from the main thread.
         """
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         self._log.info("worker started")
+        self._busy_s = time.monotonic()
         while not self._shutdown:
             self._turn()
         self._log.info("worker stopped")
@@ -113,13 +116,22 @@ class Worker(Generic[PayloadT, ResultT]):
             self._sweep_one()
             lease = self._leases.acquire(self.name)
             if lease is None:
-                self._leases.wait(self._settings.heartbeat_s)
+                self._idle()
                 return
         except RedisError as error:
             self._log.warning("redis is away", error=str(error))
             time.sleep(_AWAY_S)
             return
         self._work(lease)
+        self._busy_s = time.monotonic()
+
+    def _idle(self) -> None:
+        longest_s = self._settings.idle_exit_s
+        if longest_s is not None and time.monotonic() - self._busy_s > longest_s:
+            self._log.info("nothing to do", seconds=longest_s)
+            self.shutdown()
+        else:
+            self._leases.wait(self._settings.heartbeat_s)
 
     def _work(self, lease: Lease) -> None:
         log = self._log.bind(job=lease.job.id, tenant=lease.job.tenant, attempt=lease.job.attempt)
