@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from redis.exceptions import RedisError
+from starlette.middleware.cors import CORSMiddleware
 
 from services.common import logs
 from services.gateway import (
@@ -29,6 +30,8 @@ from services.gateway import (
 )
 from services.gateway.core import GatewayDep, open_gateway
 from services.gateway.http import RequestScope
+from services.gateway.live import routes as live_routes
+from services.gateway.live import websocket as live_websocket
 from services.gateway.reconcile import reconciling
 from services.gateway.settings import GatewaySettings
 from services.gateway.studio import add_studio
@@ -54,6 +57,7 @@ _TAGS = [
     {"name": "consents", "description": "Whose likeness, by whose leave."},
     {"name": "avatars", "description": "Talking avatars, from video to bundle."},
     {"name": "dubs", "description": "Avatars saying an audio."},
+    {"name": "sessions", "description": "Avatars live: audio in, a talking face out."},
     {"name": "jobs", "description": "The work behind avatars and dubs."},
     {"name": "webhooks", "description": "Being told instead of asking."},
     {"name": "keys", "description": "Who may call."},
@@ -85,6 +89,13 @@ def make_app(settings: GatewaySettings) -> FastAPI:
     errors.install(app)
     for part in (uploads, consents, avatars, dubs, jobs, webhooks, events, keys, system):
         app.include_router(part.router)
+    app.include_router(live_routes.router)
+    app.include_router(live_websocket.router)
+    if origins := settings.live.allow_origins:
+        # Pages elsewhere hold sessions by the session's token, never by a cookie.
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]
+        )
     _add_health(app)
     add_studio(app, settings)
     return app

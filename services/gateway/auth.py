@@ -6,7 +6,6 @@ size. The operator's key comes from the settings and makes keys of tenants, noth
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import math
 import secrets
@@ -20,10 +19,11 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from services.common.errors import PermissionDenied, Unauthenticated
 from services.gateway.core import Gateway, GatewayDep
 from services.gateway.errors import LimitReached
+from services.gateway.live.tokens import SESSION_TOKEN, digest_of, token_key
 from services.gateway.model import KeyRecord
 from services.gateway.settings import GatewaySettings
 
-Role = Literal["operator", "admin", "member"]
+Role = Literal["operator", "admin", "member", "session"]
 _BEARER = HTTPBearer(auto_error=False, description="an API key: `avk_…`", scheme_name="API key")
 
 # A bucket of ARGV[2] tokens that fills by ARGV[1] a second. Reply: {taken, tokens left as text}
@@ -44,7 +44,11 @@ return {taken, tostring(tokens)}
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever shows a valid key. The operator belongs to no tenant."""
+    """Whoever shows a valid key. The operator belongs to no tenant.
+
+    Args:
+        key: id of the key; of a live session's token the id of the session.
+    """
 
     tenant: str
     role: Role
@@ -54,11 +58,6 @@ class Caller:
 def new_key() -> str:
     """A fresh API key."""
     return f"avk_{secrets.token_urlsafe(32)}"
-
-
-def digest_of(key: str) -> str:
-    """What is kept of a key."""
-    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def lookup_key(digest: str) -> str:
@@ -92,12 +91,35 @@ async def of_tenant(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
             reason="TENANT_KEY_REQUIRED",
             remedy="Make a key of a tenant by POST /v1/keys and use that.",
         )
+    if caller.role == "session":
+        raise _only_its_session()
     return caller
+
+
+async def of_session(session_id: str, caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+    """Who may use this live session: its token, or any key of a tenant.
+
+    Raises:
+        PermissionDenied: the token of another one, or the operator.
+    """
+    if caller.role != "session":
+        return await of_tenant(caller)
+    if caller.key != session_id:
+        raise _only_its_session()
+    return caller
+
+
+def _only_its_session() -> PermissionDenied:
+    return PermissionDenied(
+        "the token of a live session is good for that session only",
+        reason="SESSION_TOKEN",
+        remedy="Use an API key for everything else.",
+    )
 
 
 async def may_manage_keys(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
     """An admin or the operator."""
-    if caller.role == "member":
+    if caller.role not in ("admin", "operator"):
         raise PermissionDenied(
             "this needs a key of role admin", reason="ROLE_INSUFFICIENT", remedy="Ask an admin."
         )
@@ -116,6 +138,7 @@ async def operates(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
 
 
 CallerDep = Annotated[Caller, Depends(of_tenant)]
+SessionCallerDep = Annotated[Caller, Depends(of_session)]
 KeyManagerDep = Annotated[Caller, Depends(may_manage_keys)]
 OperatorDep = Annotated[Caller, Depends(operates)]
 
@@ -123,6 +146,8 @@ OperatorDep = Annotated[Caller, Depends(operates)]
 async def _caller(gateway: Gateway, key: str) -> Caller:
     if _is_bootstrap(gateway.settings, key):
         return Caller("", "operator", "bootstrap")
+    if key.startswith(SESSION_TOKEN) and (owner := await session_of(gateway, key)) is not None:
+        return owner
     record = await _record(gateway, key) if key.startswith("avk_") else None
     if record is None:
         raise Unauthenticated(
@@ -131,6 +156,15 @@ async def _caller(gateway: Gateway, key: str) -> Caller:
             remedy="Send the header Authorization: Bearer avk_….",
         )
     return Caller(record.tenant, record.role, record.id)
+
+
+async def session_of(gateway: Gateway, token: str) -> Caller | None:
+    """Whose session this token opens, if it still does."""
+    owner = await cast(Any, gateway.redis.get(token_key(digest_of(token))))
+    if not owner:
+        return None
+    tenant, _, session_id = owner.partition("/")
+    return Caller(tenant, "session", session_id)
 
 
 def _is_bootstrap(settings: GatewaySettings, key: str) -> bool:

@@ -18,6 +18,7 @@ from services.common.jobs import Job, JobQueue, JobType, JobWatcher, connect
 from services.common.storage import ObjectStore
 from services.gateway.changes import Changes
 from services.gateway.clients import Services
+from services.gateway.live.desk import LiveDesk
 from services.gateway.model import (
     AvatarRecord,
     ConsentRecord,
@@ -27,6 +28,7 @@ from services.gateway.model import (
     EventRecord,
     JobLink,
     KeyRecord,
+    SessionRecord,
     UploadRecord,
     WebhookRecord,
 )
@@ -50,6 +52,7 @@ class Tables:
         self.events = Table(redis, EventRecord)
         self.deliveries = Table(redis, DeliveryRecord)
         self.erasures = Table(redis, ErasureRecord)
+        self.sessions = Table(redis, SessionRecord)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Gateway:
     watchers: Mapping[str, JobWatcher]
     changes: Changes
     services: Services
+    live: LiveDesk
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -96,6 +100,9 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             watchers=watchers,
             changes=changes,
             services=await stack.enter_async_context(services),
+            live=await stack.enter_async_context(
+                LiveDesk(settings, redis, tables.sessions, tables.avatars, changes)
+            ),
         )
 
 

@@ -22,19 +22,6 @@ from synctalk import errors as method
 
 log = logs.logger(__name__)
 
-# The first class that matches counts, so subclasses come first.
-_STATUS: tuple[tuple[type[method.SyncTalkError], int], ...] = (
-    (ours.Unauthenticated, 401),
-    (ours.PermissionDenied, 403),
-    (ours.NotFound, 404),
-    (ours.AlreadyExists, 409),
-    (ours.Conflict, 409),
-    (ours.FailedPrecondition, 409),
-    (ours.ResourceExhausted, 429),
-    (ours.DeadlineExceeded, 504),
-    (ours.Unavailable, 503),
-    (method.InputError, 422),
-)
 _HTTP_CODES = {404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED"}
 _HTTP_REMEDIES = {
     404: "See /docs for what there is.",
@@ -63,6 +50,34 @@ class LimitReached(ours.ResourceExhausted):
     def __init__(self, message: str, *, reason: str, remedy: str, retry_after_s: float) -> None:
         super().__init__(message, reason=reason, remedy=remedy)
         self.retry_after_s = retry_after_s
+
+
+class SessionElsewhere(ours.ServiceError):
+    """A live session is held by another process, which ``url`` leads to."""
+
+    def __init__(self, session_id: str, url: str) -> None:
+        super().__init__(
+            f"session {session_id} is held by another process",
+            reason="SESSION_ELSEWHERE",
+            remedy=f"Send the request to {url}.",
+        )
+        self.url = url
+
+
+# The first class that matches counts, so subclasses come first.
+_STATUS: tuple[tuple[type[method.SyncTalkError], int], ...] = (
+    (SessionElsewhere, 421),
+    (ours.Unauthenticated, 401),
+    (ours.PermissionDenied, 403),
+    (ours.NotFound, 404),
+    (ours.AlreadyExists, 409),
+    (ours.Conflict, 409),
+    (ours.FailedPrecondition, 409),
+    (ours.ResourceExhausted, 429),
+    (ours.DeadlineExceeded, 504),
+    (ours.Unavailable, 503),
+    (method.InputError, 422),
+)
 
 
 class ErrorDetail(BaseModel):
@@ -146,6 +161,8 @@ def install(app: FastAPI) -> None:
 
 
 def _headers(error: method.SyncTalkError, status: int) -> dict[str, str]:
+    if isinstance(error, SessionElsewhere):
+        return {"Location": error.url}
     if isinstance(error, LimitReached):
         return {"Retry-After": str(max(1, round(error.retry_after_s + 0.5)))}
     if status in (429, 503):

@@ -14,13 +14,13 @@ from services.gateway.auth import (
     Caller,
     CallerDep,
     KeyManagerDep,
-    digest_of,
     lookup_key,
     new_key,
 )
 from services.gateway.core import GatewayDep
 from services.gateway.errors import ParamError
 from services.gateway.idempotency import OnceDep
+from services.gateway.live.tokens import digest_of
 from services.gateway.model import KeyRecord, now_s
 from services.gateway.uploads import bytes_key
 from services.gateway.views import Body, LimitQuery, Page, TokenQuery, View, errors, moment

@@ -24,11 +24,13 @@ from services.common.metrics import serve_metrics
 from services.common.rpc import configure_tracing
 from services.common.settings import load, printable
 from services.gateway.app import ensure_bucket, make_app
+from services.gateway.live.servicer import session_server
 from services.gateway.metrics import StatesCollector
 from services.gateway.settings import GatewaySettings
 from synctalk.errors import SyncTalkError
 
 _STORE_CALLS = 32
+_WEBSOCKET_BYTES = 2 << 20  # 1 MiB of sound as base64
 
 
 def main() -> int:
@@ -70,7 +72,7 @@ async def _serve(settings: GatewaySettings, metrics_port: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and ends event streams when it is to stop."""
+    """Serves gRPC beside; says when it is ready; ends event streams and sessions at the end."""
 
     def __init__(
         self, app: FastAPI, settings: GatewaySettings, port: int, metrics_port: int
@@ -82,9 +84,12 @@ class _Server(uvicorn.Server):
                 access_log=False,  # RequestScope writes one with more in it
                 server_header=False,
                 timeout_graceful_shutdown=max(1, round(settings.gateway_drain_s)),
+                ws_max_size=_WEBSOCKET_BYTES,
+                ws_per_message_deflate=False,  # media do not get smaller
             )
         )
         self._app = app
+        self._settings = settings
         self._ports = {"port": port, "metrics_port": metrics_port}
 
     @contextmanager
@@ -99,6 +104,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._bucket = asyncio.create_task(ensure_bucket(self._app))
+            self._grpc = session_server(self._app.state.gateway, self._settings.rpc)
+            self._ports["grpc_port"] = await self._grpc.start()
             print(json.dumps(self._ports), flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -106,6 +113,8 @@ class _Server(uvicorn.Server):
         gateway.stopping.set()
         gateway.changes.wake_all()
         self._bucket.cancel()
+        await gateway.live.end_all()
+        await self._grpc.drain()
         await super().shutdown(sockets)
 
 

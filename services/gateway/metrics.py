@@ -16,7 +16,7 @@ from services.common import logs
 log = logs.logger(__name__)
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_KINDS = ("upload", "avatar", "dub", "delivery")
+_KINDS = ("upload", "avatar", "dub", "delivery", "session")
 
 SECONDS = Histogram(
     "synctalk_http_request_seconds", "Time until an answer begins", ["method", "route", "status"],

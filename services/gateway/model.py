@@ -288,6 +288,41 @@ class DeliveryRecord(Record):
         return self.state
 
 
+class SessionRecord(Record):
+    """A live session that is open somewhere. Its process says so every now and then.
+
+    Args:
+        version: of the avatar.
+        url: of the process that has it, without a path.
+        expires_s: when it has lasted as long as it may.
+        seen_s: when its process last said that it is there.
+        token_digest: of its token.
+    """
+
+    KIND: ClassVar[str] = "session"
+    LEASE_S: ClassVar[float] = 120.0
+
+    avatar: str
+    version: int
+    url: str
+    width_px: int
+    height_px: int
+    sample_rate_hz: int
+    expires_s: float
+    seen_s: float
+    token_digest: str
+
+    @property
+    def due_s(self) -> float | None:
+        """Always open: it is deleted when it ends, or when its process is gone."""
+        return self.seen_s + self.LEASE_S
+
+    @property
+    def status(self) -> str:
+        """As the metrics count it."""
+        return "open"
+
+
 class Erased(_Part):
     """What an erasure has removed."""
 

@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 
 from services.common.jobs import JobSettings
 from services.common.settings import Port, ServiceSettings
+from services.gateway.live.settings import LiveSettings
 
 _HOUR_S = 3600.0
 _DAY_S = 24 * _HOUR_S
@@ -30,6 +31,15 @@ class GatewaySettings(ServiceSettings):
     )
     preprocess_target: str = Field(description="PreprocessService, host:port or dns:///host:port")
     trainer_target: str = Field(description="TrainerService, host:port or dns:///host:port")
+    expression_target: str = Field(
+        "", description="ExpressionService for live sessions; without it there are none"
+    )
+    renderer_targets: tuple[str, ...] = Field(
+        (),
+        description="RendererService for live sessions: a JSON list of host:port, or of "
+        "dns:///host:port, which stands for every address of that name",
+    )
+    live: LiveSettings = Field(default_factory=LiveSettings, description="live sessions")
     jobs: JobSettings = Field(default_factory=JobSettings, description="how job queues behave")
 
     upload_max_bytes: int = Field(4 << 30, gt=0, le=5 << 30, description="largest upload")

@@ -93,7 +93,8 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     meanings = {
         401: "No valid API key", 403: "The key does not suffice", 404: "No such resource",
         409: "Not possible as things stand", 413: "The body is too large",
-        422: "A field cannot be used", 429: "A rate limit or a quota is met; see Retry-After",
+        421: "Held by another process; see Location", 422: "A field cannot be used",
+        429: "A rate limit or a quota is met; see Retry-After",
         503: "A part of the suite is away; see Retry-After",
     }  # fmt: skip
     common = (401, 429, 503)

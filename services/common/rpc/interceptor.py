@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -42,9 +42,14 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of our services."""
+    """Wraps the handlers of our services.
 
-    def __init__(self, settings: RpcSettings) -> None:
+    Args:
+        public: names of services that check by themselves who calls.
+    """
+
+    def __init__(self, settings: RpcSettings, public: Set[str] = frozenset()) -> None:
+        self._public = public
         self._token = settings.token.get_secret_value().encode()
         self._max_deadline_s = settings.max_deadline_s
 
@@ -93,7 +98,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         given = metadata.get("x-request-id")
         with logs.request_scope(given if isinstance(given, str) else None), _count(labels) as ended:
             try:
-                self._check_token(metadata.get("authorization"))
+                if labels[1] not in self._public:
+                    self._check_token(metadata.get("authorization"))
                 self._check_deadline(context.time_remaining())
                 yield
                 ended.code = "OK"

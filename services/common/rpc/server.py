@@ -30,11 +30,13 @@ class Service:
     Args:
         name: full name, e.g. ``"avatar.v1.TrainerService"``.
         add: adds it to a server: ``partial(add_TrainerServiceServicer_to_server, servicer)``.
+        public: whether it checks by itself who calls, in place of the installation's token.
         leave: is told, when the server drains, how many seconds its calls have left.
     """
 
     name: str
     add: Callable[[grpc.aio.Server], None]
+    public: bool = False
     leave: Callable[[float], None] = lambda seconds: None
 
 
@@ -47,7 +49,10 @@ class RpcServer:
         self._health = HealthServicer()
         self._server = grpc.aio.server(
             # The first is the outermost.
-            interceptors=[CallInterceptor(settings), *server_interceptors()],
+            interceptors=[
+                CallInterceptor(settings, {each.name for each in services if each.public}),
+                *server_interceptors(),
+            ],
             options=_options(settings),
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

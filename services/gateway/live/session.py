@@ -101,6 +101,16 @@ class Subscription:
             self._queue.get_nowait()
             self._queue.put_nowait(EndedOut("TOO_SLOW", "the connection cannot carry the session"))
 
+    def close(self) -> None:
+        """The connection has gone: its iteration ends after what is there already."""
+        self.put(EndedOut("", "the connection was closed"))
+        self._closed = True
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing more is there at this moment."""
+        return self._queue.empty()
+
     async def __aiter__(self) -> AsyncIterator[Out]:
         """Items until :class:`EndedOut`, which is the last."""
         while True:
@@ -161,6 +171,7 @@ class LiveSession:
         self._active_s = self._unattended_s = self._began_s = clock.now_s()
         self._timeline = Timeline(self._buffer, self._began_s, settings.delay_ms)
         self._task: asyncio.Task[None] | None = None
+        self._over: asyncio.Future[EndedOut] = asyncio.get_running_loop().create_future()
 
     async def open(self) -> None:
         """Find its services and begin.
@@ -224,6 +235,10 @@ class LiveSession:
         self._emit(InterruptedOut(resume))
         return resume
 
+    def request_key_frame(self) -> None:
+        """Somebody lost a picture."""
+        self._rendering.request_key_frame()
+
     def keep_alive(self) -> None:
         """Somebody is still there."""
         self._active_s = self._clock.now_s()
@@ -264,6 +279,10 @@ class LiveSession:
             self._interruptions, self._rendering.moves, self._size_changes,
         )  # fmt: skip
 
+    async def over(self) -> EndedOut:
+        """Wait for the end."""
+        return await asyncio.shield(self._over)
+
     async def end(self, code: str, message: str) -> None:
         """End it; everybody is told. Does nothing the second time."""
         if not self._finish(code, message):
@@ -275,6 +294,7 @@ class LiveSession:
             return False
         self.ended = EndedOut(code, message)
         self._emit(self.ended)
+        self._over.set_result(self.ended)
         metrics.ENDED.labels(code).inc()
         self._on_end(self, self.ended)
         return True
@@ -295,14 +315,14 @@ class LiveSession:
                 for block in step.left:
                     self._hear(block, now_s)
                 self._show(step, now_s)
-                if (why := self._over(now_s)) is not None:
+                if (why := self._reason_to_end(now_s)) is not None:
                     self._finish(*why)
         except Exception as error:
             log.error("session failed unexpectedly", exc_info=error)
             self._finish("INTERNAL", "the session failed unexpectedly")
         await self._close()
 
-    def _over(self, now_s: float) -> tuple[str, str] | None:
+    def _reason_to_end(self, now_s: float) -> tuple[str, str] | None:
         settings = self._settings
         if now_s - self._began_s > self._max_duration_s:
             return "MAX_DURATION", f"it has lasted {self._max_duration_s:.0f} s"
