@@ -1,0 +1,105 @@
+{{/* Environment variables: docs/reference/settings.md says what each means. */}}
+
+{{- define "avatar.fromSecret" -}}
+valueFrom:
+  secretKeyRef: {name: {{ .secret }}, key: {{ .key }}}
+{{- end }}
+
+{{/* what every process of ours is told */}}
+{{- define "avatar.env.common" -}}
+{{- $values := .root.Values -}}
+- name: AVATAR_LOG_LEVEL
+  value: {{ $values.settings.logLevel | quote }}
+{{- with $values.settings.otlpEndpoint }}
+- name: AVATAR_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+- name: AVATAR_METRICS_HOST
+  value: "0.0.0.0"
+- name: AVATAR_METRICS_PORT
+  value: "9090"
+{{ include "avatar.env.redis" . }}
+{{ include "avatar.env.storage" . }}
+{{ include "avatar.env.rpc" . }}
+{{- end }}
+
+{{- define "avatar.env.redis" -}}
+{{- $redis := .root.Values.redis -}}
+- name: REDIS_PASSWORD
+  {{- include "avatar.fromSecret" (dict "secret" (include "avatar.redisSecret" .root) "key" "password") | nindent 2 }}
+- name: AVATAR_REDIS_URL
+  value: {{ printf "%s://:$(REDIS_PASSWORD)@%s:%s/%d" (ternary "rediss" "redis" (and $redis.tls (not $redis.bundled))) (include "avatar.redisHost" .root) (include "avatar.redisPort" .root) (int $redis.database) | quote }}
+{{- end }}
+
+{{- define "avatar.env.storage" -}}
+{{- $secret := include "avatar.storageSecret" .root -}}
+- name: AVATAR_STORAGE__URL
+  value: {{ include "avatar.storageUrl" .root | quote }}
+{{- with .root.Values.storage.publicUrl }}
+- name: AVATAR_STORAGE__PUBLIC_URL
+  value: {{ . | quote }}
+{{- end }}
+- name: AVATAR_STORAGE__BUCKET
+  value: {{ .root.Values.storage.bucket | quote }}
+- name: AVATAR_STORAGE__REGION
+  value: {{ .root.Values.storage.region | quote }}
+- name: AVATAR_STORAGE__ACCESS_KEY
+  {{- include "avatar.fromSecret" (dict "secret" $secret "key" "access-key") | nindent 2 }}
+- name: AVATAR_STORAGE__SECRET_KEY
+  {{- include "avatar.fromSecret" (dict "secret" $secret "key" "secret-key") | nindent 2 }}
+{{- end }}
+
+{{- define "avatar.env.rpc" -}}
+- name: AVATAR_RPC__TOKEN
+  {{- include "avatar.fromSecret" (dict "secret" (include "avatar.secret" .root) "key" "rpc-token") | nindent 2 }}
+{{- if .grpc }}
+- name: AVATAR_RPC__HOST
+  value: "0.0.0.0"
+- name: AVATAR_RPC__PORT
+  value: "50051"
+- name: AVATAR_RPC__DRAIN_S
+  value: {{ .drainSeconds | default 30 | quote }}
+{{- end }}
+{{- if .root.Values.tls.enabled }}
+- name: AVATAR_RPC__TLS__CERTIFICATE
+  value: /etc/avatar/tls/tls.crt
+- name: AVATAR_RPC__TLS__KEY
+  value: /etc/avatar/tls/tls.key
+- name: AVATAR_RPC__TLS__AUTHORITY
+  value: /etc/avatar/tls/ca.crt
+{{- end }}
+{{- end }}
+
+{{/* clients and workers of a queue are told the same */}}
+{{- define "avatar.env.jobs" -}}
+- name: AVATAR_JOBS__TENANT_LIMIT
+  value: {{ .root.Values.jobs.tenantLimit | quote }}
+- name: AVATAR_JOBS__MAX_RUN_S
+  value: {{ .root.Values.jobs.maxRunSeconds | quote }}
+{{- end }}
+
+{{/* a variable that names where a part serves; takes root, variable and name */}}
+{{- define "avatar.env.target" -}}
+- name: {{ .variable }}
+  value: {{ include "avatar.target" . | quote }}
+{{- end }}
+
+{{/* Renderers as dubbing calls them. It looks for each pod's address and calls that; by TLS it must
+     call the name, which the certificate is for, and then cannot tell the pods behind it apart. */}}
+{{- define "avatar.env.renderers" -}}
+- name: AVATAR_RENDERER_TARGETS
+{{- if .root.Values.tls.enabled }}
+  value: {{ list (include "avatar.target" (dict "root" .root "name" "renderer") | trimPrefix "dns:///") | toJson | quote }}
+- name: AVATAR_DUBBING_SEGMENTS_PER_REPLICA
+  value: "8"
+{{- else }}
+  value: {{ list (include "avatar.target" (dict "root" .root "name" "renderer")) | toJson | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "avatar.env.extra" -}}
+{{- range $name, $value := . }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,105 @@
+"""What the chart tells the services is what they take, and all that they need."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+from pathlib import Path
+
+import pytest
+from chart_render import CASES, Manifest, Pod, pods, render
+from pydantic import BaseModel
+from pydantic_settings import BaseSettings
+
+from services.common.settings import PREFIX, ServiceSettings, load
+
+_SECRET = "s3cret-s3cret-s3cret"
+
+
+def _model(service: str) -> type[ServiceSettings]:
+    module = importlib.import_module(f"services.{service}.settings")
+    return next(
+        value
+        for _, value in inspect.getmembers(module, inspect.isclass)
+        if issubclass(value, ServiceSettings) and value.__module__ == module.__name__
+    )
+
+
+def _variables(model: type[BaseModel], prefix: str = PREFIX) -> set[str]:
+    names = set()
+    for name, field in model.model_fields.items():
+        nested = [
+            kind
+            for kind in (field.annotation, *getattr(field.annotation, "__args__", ()))
+            if inspect.isclass(kind) and issubclass(kind, BaseModel)
+        ]
+        path = f"{prefix}{name}".upper()
+        names |= _variables(nested[0], f"{path}__") if nested else {path}
+    return names
+
+
+def _ours(case: str) -> list[tuple[Pod, Manifest, str]]:
+    """Containers with a service of ours: pod, container, service."""
+    found = []
+    for pod in pods(render(case)):
+        container = pod.spec["containers"][0]
+        match = re.search(r"/avatar-(\w+):", container["image"])
+        if match and pod.part not in ("bootstrap", "test"):
+            found.append((pod, container, match[1]))
+    return found
+
+
+def _environment(container: Manifest, certificates: Path) -> dict[str, str]:
+    """As the kubelet would make it."""
+    made: dict[str, str] = {}
+    for variable in container["env"]:
+        value = variable.get("value", _SECRET)
+        for name, known in made.items():
+            value = value.replace(f"$({name})", known)
+        made[variable["name"]] = value.replace("/etc/avatar/tls", str(certificates))
+    return made
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_variable_is_a_setting(case: str) -> None:
+    for pod, container, service in _ours(case):
+        told = [v["name"] for v in container["env"]]
+        assert len(told) == len(set(told)), pod.name
+        unknown = {name for name in told if name.startswith(PREFIX)} - _variables(_model(service))
+        assert not unknown, f"{pod.name}: {service} has no {unknown}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_services_can_start_with_what_they_are_told(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tls.crt", "tls.key", "ca.crt"):
+        (tmp_path / name).write_text("PEM")
+    for pod, container, service in _ours(case):
+        environment = _environment(container, tmp_path)
+        with monkeypatch.context() as patched:
+            for name in list(os.environ):
+                if name.startswith(PREFIX):
+                    patched.delenv(name)
+            for name, value in environment.items():
+                patched.setenv(name, value)
+            settings = load(_model(service))
+        assert isinstance(settings, BaseSettings), pod.name
+        assert settings.redis_url.get_secret_value().count(_SECRET) == 1
+        assert "svc.cluster.local" in settings.storage.url or "example" in settings.storage.url
+
+
+def test_every_service_has_a_pod() -> None:
+    assert {service for _, _, service in _ours("default")} == {
+        "gateway", "preprocess", "trainer", "expression", "renderer", "dubbing",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pods_outlive_what_they_drain(case: str) -> None:
+    for pod, container, _ in _ours(case):
+        for variable in container["env"]:
+            if variable["name"].endswith("DRAIN_S"):
+                assert pod.spec["terminationGracePeriodSeconds"] > float(variable["value"])
