@@ -1,4 +1,4 @@
-"""``python -m services.renderer``: serve RendererService."""
+"""``python -m services.renderer``: serve RendererService; with ``--serve``, on Ray Serve."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def main() -> int:
         settings = load(RendererSettings)
         logs.configure("renderer", settings.log_level)
         logs.logger(__name__).info("starting", settings=printable(settings))
+        if "--serve" in sys.argv[1:]:
+            from services.renderer.deployment import run_here  # which needs the extra `renderer`
+
+            run_here(settings)
+            return 0
         configure_tracing("renderer", settings.otlp_endpoint)
         folders = WorkFolders(settings.work_dir / "renderer")
         folders.tidy(0)  # what replicas that were killed have left
@@ -49,7 +54,7 @@ def main() -> int:
 async def _serve(settings: RendererSettings, folder: Path, metrics_port: int) -> None:
     servicer = RendererServicer(settings, ObjectStore(settings.storage), folder)
     add = partial(add_RendererServiceServicer_to_server, servicer)
-    service = Service(NAME, add, servicer.leave)
+    service = Service(NAME, add, leave=servicer.leave)
 
     def ready(port: int) -> None:
         print(json.dumps({"port": port, "metrics_port": metrics_port}), flush=True)

@@ -97,7 +97,7 @@ class RendererServicer(RendererServiceServicer):
 
     async def RenderLive(  # noqa: N802 - gRPC's name
         self, requests: _Stream, context: Any
-    ) -> AsyncIterator[pb.RenderLiveResponse]:
+    ) -> AsyncGenerator[pb.RenderLiveResponse, None]:
         """See renderer.proto."""
         messages = aiter(requests)
         header = wire.live_header(await anext(messages, pb.RenderLiveRequest()))

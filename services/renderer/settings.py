@@ -36,6 +36,12 @@ class RendererSettings(ServiceSettings):
         description="memory that decoded footage of live avatars may take; each session holds up "
         "to 50 frames of its own beside it",
     )  # fmt: skip
+    renderer_min_replicas: int = Field(
+        1, ge=1, description="replicas that run at least, where Ray Serve runs on this machine"
+    )
+    renderer_max_replicas: int = Field(
+        2, ge=1, description="replicas that run at most, where Ray Serve runs on this machine"
+    )
     work_dir: Path = Field(
         Path(tempfile.gettempdir()) / "avatar-work",
         description="folder of that footage; replicas on one machine may share it",

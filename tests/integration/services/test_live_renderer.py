@@ -398,6 +398,8 @@ def test_a_replica_that_leaves_sends_its_sessions_away_and_no_frame_is_lost(
     assert leaver.process.wait(30) == 0
 
 
+# The mistake is the last message: grpc.aio calls a write that meets the end of its call INTERNAL,
+# and forgets what the server said.
 async def of_another_encoder(stage: Stage, rows: Rows) -> None:
     header = stage.header()
     header.encoder_version = "0" * 64
@@ -414,25 +416,25 @@ async def before_nothing(stage: Stage, rows: Rows) -> None:
 
 async def with_a_gap(stage: Stage, rows: Rows) -> None:
     async with stage.call() as call:
-        await call.send([*messages(rows[:3], 0), *messages(rows[4:6], 4)])
+        await call.send([*messages(rows[:3], 0), *messages(rows[4:5], 4)])
         await call.until("summary")
 
 
 async def after_other_frames(stage: Stage, rows: Rows) -> None:
     async with stage.call(stage.header(messages(rows[:8], 0))) as call:
-        await call.send(messages(rows[9:12], 9))
+        await call.send(messages(rows[9:10], 9))
         await call.until("summary")
 
 
 async def too_narrow(stage: Stage, rows: Rows) -> None:
     async with stage.call() as call:
-        await call.send(messages(rows[:3, :-1], 0))
+        await call.send(messages(rows[:1, :-1], 0))
         await call.until("summary")
 
 
 async def with_a_face_now_and_then(stage: Stage, rows: Rows) -> None:
     async with stage.call() as call:
-        await call.send([*messages(rows[:2], 0), *messages(rows[2:4], 2, np.zeros((2, 52)))])
+        await call.send([*messages(rows[:2], 0), *messages(rows[2:3], 2, np.zeros((1, 52)))])
         await call.until("summary")
 
 
