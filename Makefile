@@ -29,7 +29,7 @@ CHECK_PROTO := node_modules/.bin/buf lint && node_modules/.bin/buf format --diff
   node_modules/.bin/buf breaking --against baseline.binpb
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check bench chaos proto docs clean
+.PHONY: help setup demo up down test check bench chaos proto docs chart images clean
 
 help: ## Show this list
 	@echo "synctalk: a portrait video in, a talking avatar out"; echo
@@ -81,6 +81,12 @@ proto: $(STAMP) $(BUF) ## After a change in proto/: check it, write the stubs an
 
 docs: $(STAMP) ## Tables of settings, errors and metrics in docs/reference, from the code
 	$(BIN)/python docs/reference/generate.py
+
+chart: $(STAMP) ## After a change of helm/avatar/values.yaml: its README anew
+	$(BIN)/python helm/generate.py
+
+images: ## Container images of all services [ENGINE=docker|podman|buildah IMAGE_REGISTRY= IMAGE_TAG=]
+	images/build.sh
 
 $(BUF): proto/package.json
 	@command -v npm >/dev/null || { \

@@ -1,5 +1,5 @@
-"""Write what the chart has from elsewhere: README.md from the comments of values.yaml, and a copy of
-services/renderer/serve_config.yaml, for Helm reads nothing outside the chart.
+"""Write what the chart has from elsewhere: README.md from the comments of values.yaml, and a copy
+of services/renderer/serve_config.yaml, for Helm reads nothing outside the chart.
 
 ``python helm/generate.py`` writes; with ``--check`` it names what differs, and fails.
 """
