@@ -142,6 +142,7 @@ def _up(where: Path, changes: dict[str, str], screen: Screen, *, detach: bool) -
     settings, supervisor = start(where, changes, screen, attached=not detach)
     said = [
         f"[bold green]Ready[/]  API {settings.url}, its pages {settings.url}/docs",
+        f"Studio {settings.url}/studio/, in a browser; avatar keys make studio prints a key for it",
         f"Key    AVATAR_KEY in {_plain(str(where / SETTINGS_FILE))}; avatar finds it there",
         "Next   avatar create VIDEO --name NAME --i-have-consent --wait",
     ]

@@ -90,7 +90,7 @@ function enter(api, me) {
     leaving = new AbortController();
     const [path, query] = location.hash.slice(1).split("?");
     const home = me.role === "operator" ? "/system" : "/avatars";
-    const found = match(path || home);
+    const found = match(path && path !== "/" ? path : home);
     if (!found) {
       show("", "Not found", note("warn", h("h1", { tabIndex: -1 }, "There is no such page"), h("a", { href: `#${home}` }, "Go to the beginning")));
       return;
@@ -106,7 +106,7 @@ function enter(api, me) {
   }
 
   function show(section, title, element) {
-    frame.show(section, element);
+    frame.show(section, location.hash.slice(1), element);
     retitle(title);
     announce(title);
     window.scrollTo(0, 0);

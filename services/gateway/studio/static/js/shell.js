@@ -13,7 +13,7 @@ const PLACES = [
 ];
 const ROLES = { operator: "Operator", admin: "Admin", member: "Member" };
 
-/** The frame; `show(section, element)` puts a page in. */
+/** The frame; `show(section, path, page)` puts a page in. */
 export function shell(me, signOut) {
   const links = PLACES.map(([name, words]) => h("a", { href: `#/${name}` }, icon(name), words));
   const main = h("main", { class: "main", id: "main", tabIndex: -1 });
@@ -31,11 +31,12 @@ export function shell(me, signOut) {
           h("button", { type: "button", class: "button quiet small", on: { click: signOut } }, icon("leave"), "Sign out"))))),
     main));
 
-  function show(section, page) {
+  function show(section, path, page) {
     PLACES.forEach(([name], at) => {
       if (name === section) links[at].setAttribute("aria-current", "page");
       else links[at].removeAttribute("aria-current");
     });
+    main.dataset.path = path;
     fill(main, page);
   }
 

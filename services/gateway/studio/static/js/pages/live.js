@@ -54,6 +54,7 @@ function stage(context, avatars, chosen) {
       current = await running(context, { session, sound, video, kind: way.value, figures, said, place, onEnd: ended });
     } catch (error) {
       sound.close();
+      fill(said, "No session.");
       if (session) api.delete(`sessions/${session.id}`).catch(() => {});
       throw error;
     }

@@ -33,9 +33,9 @@ export function signIn({ said, onKey }) {
       h("label", { class: "check small" }, shown, h("span", null, "Show the key")),
       place, enter,
       h("details", { class: "small" }, h("summary", null, "Where do I get a key?"),
-        h("p", { class: "soft" }, "On the machine that runs the suite, ", h("code", null, "avatar up"),
-          " makes one and writes it into its settings. Print it there with:"),
-        h("code", { class: "code" }, "grep ^AVATAR_KEY ~/.avatar/settings.env"),
-        h("p", { class: "soft" }, "An admin can make more, here under API keys or with ", h("code", null, "avatar keys make NAME"), "."))),
+        h("p", { class: "soft" }, "On the machine that runs the suite, make one; it is printed once:"),
+        h("code", { class: "code" }, "avatar keys make studio"),
+        h("p", { class: "soft" }, "The command line's own key is AVATAR_KEY in ", h("code", null, "~/.avatar/settings.env"),
+          "; AVATAR_BOOTSTRAP_KEY there is the operator's, which makes keys for any tenant. Elsewhere, ask an admin: keys are made here too, under API keys."))),
     h("div", { class: "signin-bottom small" }, h("a", { href: "/docs" }, "API documentation"), themeSwitch())));
 }

@@ -11,7 +11,7 @@ export function page({ title, about, actions = [], back, beside = [] }, ...conte
     h("header", { class: "head" },
       h("div", { class: "head-text" },
         back && h("a", { class: "crumb", href: back[0] }, icon("back"), back[1]),
-        h("div", { class: "title-line" }, h("h1", { tabIndex: -1 }, title), beside),
+        h("div", { class: "title-line" }, h("h1", { id: "title", tabIndex: -1 }, title), beside),
         about && h("p", null, about)),
       h("div", { class: "head-actions" }, actions)),
     content);
@@ -68,7 +68,9 @@ export function loaded(words, load, render, signal) {
     fill(host, h("p", { class: "loading" }, `${words} …`));
     try {
       const found = await load();
-      if (!signal.aborted) fill(host, render(found));
+      if (signal.aborted) return;
+      fill(host, render(found));
+      if (document.activeElement === document.body) host.querySelector("h1")?.focus({ preventScroll: true });
     } catch (error) {
       if (error.name === "AbortError") return;
       fill(host, problem(error, { onRetry: begin }));
