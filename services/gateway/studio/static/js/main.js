@@ -43,7 +43,7 @@ async function start() {
   }
   const api = new Api(key);
   try {
-    enter(api, await whoIs(api));
+    enter(api, await whoIs(api), false);
   } catch (error) {
     if (error.status === 401) {
       forgetKey();
@@ -61,11 +61,11 @@ function showSignIn(said = "") {
     const api = new Api(key);
     const me = await whoIs(api);
     saveKey(key);
-    enter(api, me);
+    enter(api, me, true);
   } }));
 }
 
-function enter(api, me) {
+function enter(api, me, moved) {
   api.onRefused = () => {
     forgetKey();
     showSignIn("The key is no longer taken. Sign in with another.");
@@ -110,7 +110,9 @@ function enter(api, me) {
     retitle(title);
     announce(title);
     window.scrollTo(0, 0);
-    element.querySelector("h1")?.focus({ preventScroll: true });
+    // Readers go on at the new heading; a page that was just opened is read from its beginning.
+    if (moved) (element.querySelector("h1") ?? document.getElementById("main")).focus({ preventScroll: true });
+    moved = true;
   }
 }
 

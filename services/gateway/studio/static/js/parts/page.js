@@ -70,7 +70,7 @@ export function loaded(words, load, render, signal) {
       const found = await load();
       if (signal.aborted) return;
       fill(host, render(found));
-      if (document.activeElement === document.body) host.querySelector("h1")?.focus({ preventScroll: true });
+      if (document.activeElement?.id === "main") host.querySelector("h1")?.focus({ preventScroll: true });
     } catch (error) {
       if (error.name === "AbortError") return;
       fill(host, problem(error, { onRetry: begin }));
