@@ -23,11 +23,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
 from services.common.local import LocalServers
 from services.common.rpc.health import health
 from services.common.settings import RpcSettings
 
+ROOT = Path(__file__).resolve().parents[1]
 TOKEN = "proof-" * 4
 TIMEOUT_S = 180.0
 TORCHLESS = ("gateway", "dubbing")

@@ -72,6 +72,11 @@ class TlsSettings(_Part):
     key: Path = Field(description="PEM file with its private key")
     authority: Path = Field(description="PEM file with the authority that signed the peers'")
     mutual: bool = Field(True, description="whether a server demands a certificate of its clients")
+    server_name: str = Field(
+        "",
+        description="name that every server's certificate holds and callers check, for services "
+        "that are called by their address; absent: the name that is called",
+    )
 
     @model_validator(mode="after")
     def _readable(self) -> TlsSettings:

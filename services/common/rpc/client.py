@@ -53,6 +53,8 @@ def open_channel(target: str, settings: RpcSettings, *, retries: bool = True) ->
     interceptors = [kind(token) for kind in _KINDS] + client_interceptors()
     if (tls := settings.tls) is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    if tls.server_name:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
     credentials = grpc.ssl_channel_credentials(
         root_certificates=tls.authority.read_bytes(),
         private_key=tls.key.read_bytes() if tls.mutual else None,

@@ -331,9 +331,9 @@ class Authority:
         self._authority = trustme.CA()
         self.folder.mkdir()
 
-    def issue(self, name: str) -> TlsSettings:
+    def issue(self, name: str, *hosts: str) -> TlsSettings:
         files = [self.folder / f"{name}.{end}" for end in ("pem", "key", "ca")]
-        leaf = self._authority.issue_cert("127.0.0.1", "localhost")
+        leaf = self._authority.issue_cert(*(hosts or ("127.0.0.1", "localhost")))
         leaf.cert_chain_pems[0].write_to_path(files[0])
         leaf.private_key_pem.write_to_path(files[1])
         self._authority.cert_pem.write_to_path(files[2])
@@ -368,6 +368,24 @@ def test_mutual_tls_admits_only_our_own(tmp_path: Path) -> None:
             ) as wrapped,
         ):
             assert wrapped.version() == "TLSv1.3"
+
+
+def test_a_peer_called_by_its_address_may_show_a_name_that_all_peers_have(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ours")
+    server_tls = authority.issue("server", "peers.internal")
+    client_tls = authority.issue("client", "peers.internal")
+    environment = {
+        f"RPC__TLS__{name.upper()}": str(getattr(server_tls, name))
+        for name in ("certificate", "key", "authority")
+    }
+    with probe(tmp_path, **environment) as running:
+        named = client_tls.model_copy(update={"server_name": "peers.internal"})
+        settings = RPC.model_copy(update={"tls": named})
+        assert ask(running.target, "echo secure", settings) == "secure"
+        for other in ("", "others.internal"):
+            wrong = client_tls.model_copy(update={"server_name": other})
+            with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
+                ask(running.target, "echo", RPC.model_copy(update={"tls": wrong}), timeout=2)
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
