@@ -42,7 +42,7 @@ def fill_smoothly(image: FloatArray, weight: FloatArray) -> FloatArray:
         mean = (image * weight[..., None]).sum((0, 1)) / max(float(weight.sum()), 1e-6)
         return np.asarray(np.broadcast_to(mean, image.shape), np.float32)
     up = fill_coarsely(image, weight)
-    return np.asarray(up + (image - up) * weight[..., None])
+    return np.asarray(up + (image - up) * _channels(weight, image.shape[2]))
 
 
 def fill_coarsely(image: FloatArray, weight: FloatArray) -> FloatArray:
@@ -50,10 +50,17 @@ def fill_coarsely(image: FloatArray, weight: FloatArray) -> FloatArray:
     h, w = weight.shape
     half = ((w + 1) // 2, (h + 1) // 2)
     small_w = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
-    small = cv2.resize(image * weight[..., None], half, interpolation=cv2.INTER_AREA)
-    small = small.reshape(half[1], half[0], -1) / np.maximum(small_w, 1e-6)[..., None]
+    channels = image.shape[2]
+    small = cv2.resize(image * _channels(weight, channels), half, interpolation=cv2.INTER_AREA)
+    small = small.reshape(half[1], half[0], channels)
+    small *= _channels(1 / np.maximum(small_w, np.float32(1e-6)), channels)
     coarse = fill_smoothly(small, np.minimum(small_w * 4, 1))
     return np.asarray(cv2.resize(coarse, (w, h))).reshape(image.shape)
+
+
+def _channels(plane: FloatArray, n: int) -> FloatArray:
+    """``plane`` [H, W] as [H, W, n]: products are four times faster than broadcast ones."""
+    return np.asarray(cv2.merge([plane] * n).reshape(*plane.shape, n))
 
 
 def alpha_from_background(

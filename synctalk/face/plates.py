@@ -140,7 +140,7 @@ class PlateInputs:
     neck_top: FloatArray
 
 
-def erase_mask(matte: FloatArray, margin: int) -> NDArray[np.uint8]:
+def erase_mask(matte: FloatArray | Image, margin: int) -> NDArray[np.uint8]:
     """Pixels that any of the head touches, and ``margin`` px around them: uint8 [S, S], 0 or 1."""
     touched = (matte > 0).astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))

@@ -276,19 +276,28 @@ def plate_matte(person: Image, labels: Image, head: Image, neck_top: Float) -> I
         neck_top: [S] y up to which the neck goes on, px.
     """
     size = len(person)
-    erased = erase_mask(head.astype(np.float32), max(1, size // 512)) > 0
-    rows = np.arange(size)[:, None]
-    lowest = np.where(erased, rows, -1).max(0)
+    matte: Image = cv2.multiply(person, 255 - head, scale=1 / 255)
+    erased = erase_mask(head, max(1, size // 512))
+    x, y, width, height = cv2.boundingRect(erased)
+    if not width:
+        return matte
+    # one pixel more all round, for the blur
+    box = (
+        slice(max(y - 1, 0), min(y + height + 1, size)),
+        slice(max(x - 1, 0), min(x + width + 1, size)),
+    )
+    inside = erased[box] > 0
+    rows, columns = np.arange(size)[box[0], None], np.arange(size)[box[1]]
+    lowest = np.where(inside, rows, -1).max(0)
     under = np.minimum(lowest + 2, size - 1)
-    columns = np.arange(size)
     is_body = person[under, columns] * (lowest >= 0)
     neck = labels[under, columns] == PartLabel.NECK
-    top = np.where(neck, neck_top, size)
+    top = np.where(neck, neck_top[box[1]], size)
     top = np.minimum(top, lowest - LEAST_REACH * size)
     up = is_body[None] * ((rows >= top) & (rows <= lowest))
-    body = person.astype(np.float32) * (1 - head.astype(np.float32) / 255)
-    filled = np.where(erased, up, body).astype(np.float32)
-    return np.where(erased, cv2.blur(filled, (3, 3)), filled).round().astype(np.uint8)
+    filled = np.where(inside, up, matte[box]).astype(np.float32)
+    matte[box] = np.where(inside, cv2.blur(filled, (3, 3)), filled).round().astype(np.uint8)
+    return matte
 
 
 def _asked(network: PersonSegmenter, small: Image) -> Float:

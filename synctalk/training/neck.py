@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synctalk.dataset import SubjectDataset, Tracks
+from synctalk.dataset import FRAMES, MASKS, MATTE, PLATES, SubjectDataset, Tracks, keep_outside
 from synctalk.face.parsing_frame import PartLabel
 from synctalk.face.plates import erase_mask
 from synctalk.face.topology import CHIN, FACE_OVAL, OUTER_EYE_CORNERS
+from synctalk.media import VideoReader
 from synctalk.render.torso import NeckWindow
 from synctalk.training.inpainter import MULTIPLE
 from synctalk.training.mattes import neck_tops, plate_matte
@@ -122,24 +124,26 @@ class FrameParts:
     neck_top: Float
 
 
-def frame_parts(dataset: SubjectDataset, shot: range) -> Iterator[FrameParts]:
-    """The shot's frames, in order."""
-    tops = neck_tops(dataset.tracks.landmarks68, dataset.manifest.size)
-    streams = zip(
-        dataset.frames_and_plates(shot.start),
-        dataset.masks(shot.start),
-        dataset.mattes(shot.start),
-        strict=True,
-    )
-    for index, ((frame, plate), labels, head) in zip(shot, streams, strict=False):
-        yield FrameParts(index, frame, plate, labels, head, tops[index])
+def frame_parts(dataset: SubjectDataset, indices: Iterable[int]) -> Iterator[FrameParts]:
+    """Frames by their ascending indices; those between are not converted, which costs most."""
+    crop, size, folder = dataset.manifest.crop, dataset.manifest.size, dataset.path
+    tops, erased = neck_tops(dataset.tracks.landmarks68, size), dataset.erased()
+    with ExitStack() as opened:
+        frames, plates, masks, mattes = (
+            opened.enter_context(VideoReader(folder / name))
+            for name in (FRAMES, PLATES, MASKS, MATTE)
+        )
+        for i in indices:
+            frame = crop.cut(frames.read(i), size)
+            plate = keep_outside(plates.read(i), frame, erased[i])
+            yield FrameParts(i, frame, plate, masks.read_grey(i), mattes.read_grey(i), tops[i])
 
 
 def neck_view(window: NeckWindow, tracks: Tracks, read: FrameParts) -> NeckView:
     """A frame in the neck's window."""
     index, size = read.index, len(read.frame)
     scale = size / 512
-    erased = erase_mask(read.head.astype(np.float32), max(1, size // 512))
+    erased = erase_mask(read.head, max(1, size // 512))
     erased_here = window.cut(erased, index) > 0
     part = window.cut(read.labels, index)
     seen = (part == PartLabel.FACE) | (part == PartLabel.NECK) | (part == PartLabel.TORSO)

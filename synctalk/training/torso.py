@@ -155,11 +155,7 @@ def restore_torso(
     learnt = _closed_frames(dataset, shot)
     stage = StageProgress(progress, "torso", steps)
     pairs = _Pairs(
-        [
-            neck_view(window, dataset.tracks, f)
-            for f in frame_parts(dataset, shot)
-            if f.index in learnt
-        ],
+        [neck_view(window, dataset.tracks, f) for f in frame_parts(dataset, learnt)],
         most_drop(dataset.tracks, shot),
         manifest.size / 512,
         seed,
@@ -168,7 +164,7 @@ def restore_torso(
     return TorsoPlates(window, shot, _plates(dataset, window, shot, network, progress))
 
 
-def _closed_frames(dataset: SubjectDataset, shot: range) -> set[int]:
+def _closed_frames(dataset: SubjectDataset, shot: range) -> list[int]:
     tracks = dataset.tracks
     usable = np.array(
         [i for i in shot if tracks.valid[i] and i not in dataset.held_out_range], np.int64
@@ -178,7 +174,7 @@ def _closed_frames(dataset: SubjectDataset, shot: range) -> set[int]:
     opening = openings(tracks, shot)[usable - shot.start]
     n = max(1, round(CLOSED_SHARE * len(usable)))
     chosen = np.sort(usable[np.argsort(opening, kind="stable")[:n]])
-    return {int(i) for i in chosen[np.linspace(0, n - 1, min(n, VIEWS)).astype(int)]}
+    return [int(i) for i in chosen[np.linspace(0, n - 1, min(n, VIEWS)).astype(int)]]
 
 
 def _plates(
