@@ -130,7 +130,7 @@ def test_the_avatar_page_shows_quality_figures_and_curve(visits: Visits, owner: 
     with visits() as tab:
         page = tab.go(f"avatars/{owner.avatar['id']}")
         psnr = owner.avatar["metrics"]["held_out_psnr_db"]
-        expect(page.get_by_text(f"{psnr:.1f} dB PSNR")).to_be_visible()
+        expect(page.locator("dd", has_text=f"{psnr:.1f} dB")).to_be_visible()
         worst = next(v for v in owner.avatar["quality"]["verdicts"] if v["level"] != "good")
         expect(page.get_by_text(worst["remedy"])).to_be_visible()
         expect(page.locator("svg.chart")).to_have_attribute("aria-label", re.compile("dB at step"))

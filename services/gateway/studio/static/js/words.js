@@ -72,7 +72,7 @@ export const LEVELS = {
 
 /** Figures about an avatar: name, unit, digits, what it means. */
 export const METRICS = {
-  held_out_psnr_db: ["Likeness on unseen frames", "dB PSNR", 1, "How close rendered frames come to filmed ones that training never saw. Above 30 dB is good."],
+  held_out_psnr_db: ["Likeness (PSNR)", "dB", 1, "How close rendered frames come to filmed ones that training never saw. Above 30 dB is good."],
   expression_reconstruction_rms: ["Expression error", "", 3, "How closely brows and lids can be reproduced; 0 is exact."],
 };
 

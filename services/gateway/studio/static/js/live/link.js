@@ -164,6 +164,7 @@ async function openWebSocket(link) {
     };
     socket.onclose = ({ code, reason }) => {
       reject(new ApiError({
+        status: code >= 4400 && code < 4500 ? code - 4000 : 0, // the gateway's own codes
         code: "LIVE_UNREACHABLE", message: `The session cannot be connected to (${code}${reason ? `: ${reason}` : ""}).`,
         remedy: "Try again; if it never works, something between here and the gateway closes WebSockets.",
       }));

@@ -145,7 +145,7 @@ function spoken(context, avatar) {
   const { api, signal } = context;
   const dubs = loaded("Loading its dubs", () => api.all("dubs", { signal, most: 200 }), (all) => {
     const own = all.filter((dub) => dub.avatar === avatar.id);
-    if (own.length > 0) return dubList(own, new Map([[avatar.id, avatar]]));
+    if (own.length > 0) return dubList(own, (dub) => moment(dub.created_at));
     return empty({
       icon: "dubs", title: "It has said nothing yet", about: "Drop any speech: a recording of yours, a voice-over, another language. The avatar says it in sync.",
       actions: [link("Make a dub", `#/dubs/new?avatar=${avatar.id}`, { kind: "primary", icon: "dubs" })],

@@ -26,7 +26,7 @@ export function dubsPage({ api, signal }) {
       });
     }
     const named = new Map(avatars.map((avatar) => [avatar.id, avatar]));
-    const host = h("div", null, dubList(dubs, named));
+    const host = h("div", null, dubList(dubs, nameIn(named)));
     if (dubs.some((dub) => !ended(dub))) watch(host, named);
     return host;
   }
@@ -37,16 +37,18 @@ export function dubsPage({ api, signal }) {
       if (signal.aborted) return;
       const dubs = await api.all("dubs", { signal, most: 200 }).catch(() => null);
       if (!dubs) continue;
-      fill(host, dubList(dubs, named));
+      fill(host, dubList(dubs, nameIn(named)));
       if (dubs.every(ended)) return;
     }
   }
 }
 
-/** Dubs as tiles; `named` has the avatars by id. */
-export function dubList(dubs, named) {
+const nameIn = (named) => (dub) => named.get(dub.avatar)?.name ?? "An erased avatar";
+
+/** Dubs as tiles; `nameOf` says what each is called. */
+export function dubList(dubs, nameOf) {
   return h("ul", { class: "grid" }, dubs.map((dub) => {
-    const name = named.get(dub.avatar)?.name ?? "An erased avatar";
+    const name = nameOf(dub);
     return h("li", { class: "card tile" },
       h("div", { class: "thumb" }, dub.preview_url ? h("img", { src: dub.preview_url, alt: "", loading: "lazy" }) : icon("dubs")),
       h("div", { class: "tile-body" },

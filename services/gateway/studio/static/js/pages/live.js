@@ -13,7 +13,7 @@ import { faces } from "./new-dub.js";
 
 const LOOK_MS = 2000;
 const KINDS = { webrtc: "WebRTC", websocket: "WebSocket" };
-const STAGES = { wait: "Jitter buffer", features: "Speech to lips", render: "Render and encode", ready: "Waits for its turn", total: "In all" };
+const STAGES = { wait: "Jitter buffer", hear: "Hear what a frame needs", features: "Speech to lips", render: "Render and encode", ready: "Waits for its turn", total: "In all" };
 
 export function livePage(context) {
   const { api, signal, query } = context;
@@ -98,7 +98,7 @@ async function running({ api, signal }, { session, sound, video, kind, figures, 
     },
     onNews: (news) => {
       if (news.type === "stats") figures.set(news);
-      else if (news.type === "segment_end") state(news.interrupted ? "Interrupted. It listens." : "It has said everything. It listens.");
+      else if (news.type === "segment_end" && !news.interrupted) state("It has said everything. It listens.");
       else if (news.type === "interrupted") {
         const took = interruptedAt ? ` after ${Math.round(performance.now() - interruptedAt)} ms` : "";
         state(`Interrupted${took}. It listens.`);

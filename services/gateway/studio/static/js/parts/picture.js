@@ -12,7 +12,23 @@ export const trained = ({ jobs, preview_url: url, quality_picture_url: quality }
 /** The face alone, to fill a place with. */
 export function face(avatar) {
   if (!trained(avatar)) return icon("avatars");
-  return h("img", { class: "half", src: avatar.preview_url, alt: "", loading: "lazy" });
+  const image = h("img", { class: "half", src: avatar.preview_url, alt: "", loading: "lazy" });
+  image.addEventListener("load", () => crop(image));
+  return image;
+}
+
+// The left half fills its place, which may be of any shape; a face is a little above the middle.
+function crop(image) {
+  const place = image.parentElement;
+  if (!place?.clientWidth) return;
+  const wanted = place.clientHeight / place.clientWidth;
+  const given = (2 * (image.naturalHeight - PLOT_PX)) / image.naturalWidth;
+  if (given > wanted) {
+    image.style.marginTop = `${(wanted - given) * 42}%`;
+  } else {
+    image.style.width = `${(200 * wanted) / given}%`;
+    image.style.marginLeft = `${50 * (1 - wanted / given)}%`;
+  }
 }
 
 /** Rendered and filmed side by side, without the plot. */
