@@ -1,7 +1,8 @@
 """The studio: the web page of the suite, static files under ``/studio``.
 
 It is a client of ``/v1`` as any other: whoever opens it signs in with an API key. Its page may load
-nothing but what lies here, and talk to nobody but this gateway and the object store.
+nothing but what lies here, and talk to nobody but this gateway, its replicas where each has an
+address for live sessions, and the object store.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from services.common.settings import StorageSettings
 from services.gateway.settings import GatewaySettings
 
 STATIC = Path(__file__).parent / "static"
@@ -24,17 +24,17 @@ _PATH = "/studio"
 
 def add_studio(app: FastAPI, settings: GatewaySettings) -> None:
     """Serve the studio's files, and lead ``/`` there."""
-    app.mount(_PATH, StudioFiles(page_headers(settings.storage)), name="studio")
+    app.mount(_PATH, StudioFiles(page_headers(settings)), name="studio")
 
     @app.get("/", include_in_schema=False)
     async def to_studio() -> RedirectResponse:
         return RedirectResponse(f"{_PATH}/", 307)
 
 
-def page_headers(storage: StorageSettings) -> dict[str, str]:
+def page_headers(settings: GatewaySettings) -> dict[str, str]:
     """What a browser is told about every file: whom the page may talk to, and who may frame it."""
-    url = urlsplit(str(storage.public_url or storage.url))
-    store = f"{url.scheme}://{url.netloc}"
+    store = settings.storage.public_url or settings.storage.url
+    partners = " ".join(["'self'", store, *_replicas(settings.live.url)])
     policy = {
         "default-src": "'none'",
         "script-src": "'self'",
@@ -42,7 +42,7 @@ def page_headers(storage: StorageSettings) -> dict[str, str]:
         "font-src": "'self'",
         "img-src": f"'self' blob: {store}",
         "media-src": f"'self' blob: {store}",
-        "connect-src": f"'self' {store}",
+        "connect-src": partners,
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
@@ -55,6 +55,15 @@ def page_headers(storage: StorageSettings) -> dict[str, str]:
         # Asked again each time, by ETag: a page of one release never meets a script of another.
         "Cache-Control": "no-cache",
     }
+
+
+def _replicas(live_url: str) -> tuple[str, ...]:
+    """Where any replica is reached: they differ in the first label of their names."""
+    url = urlsplit(live_url)
+    _, _, domain = url.netloc.partition(".")
+    if not domain:
+        return ()
+    return f"{url.scheme}://*.{domain}", f"{url.scheme.replace('http', 'ws')}://*.{domain}"
 
 
 class StudioFiles(StaticFiles):

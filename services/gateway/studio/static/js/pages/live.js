@@ -82,14 +82,17 @@ function stage(context, avatars, chosen) {
     h("div", null, figures.element, embed()));
 }
 
-async function running({ api, signal }, { session, sound, video, kind, figures, said, place, onEnd }) {
+async function running({ signal }, { session, sound, video, kind, figures, said, place, onEnd }) {
   const gone = new AbortController();
   const state = (words) => { fill(said, words); announce(words); };
   let speaking = new AbortController();
   let stopListening = null;
   let interruptedAt = 0;
   let over = false; // by the server's word
-  const leave = () => over || fetch(session.url, { method: "DELETE", keepalive: true, headers: { authorization: `Bearer ${session.token}` } }).catch(() => {});
+  // The session's own address leads to the process that has it.
+  const headers = { authorization: `Bearer ${session.token}` };
+  const leave = () => over || fetch(session.url, { method: "DELETE", keepalive: true, headers }).catch(() => {});
+  const look = async () => (await fetch(session.url, { headers, signal: gone.signal })).json();
 
   const live = new LiveLink(session, video, {
     onState: (now, by) => {
@@ -185,7 +188,7 @@ async function running({ api, signal }, { session, sound, video, kind, figures, 
   }
 
   window.addEventListener("pagehide", leave);
-  figures.watch(video, gone.signal, () => api.get(`sessions/${session.id}`, { signal }));
+  figures.watch(video, gone.signal, look);
   return { controls, stop };
 }
 
