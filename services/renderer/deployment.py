@@ -22,11 +22,10 @@ from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
-# Before ray is imported, which reads it.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
 import ray
+import ray.serve.metrics
 import yaml
+from prometheus_client import REGISTRY
 from ray import serve
 from ray.serve.config import AutoscalingContext
 from ray.serve.grpc_util import RayServegRPCContext
@@ -48,6 +47,11 @@ CONFIG = Path(__file__).with_name("serve_config.yaml")
 _LATE_SHARE = "late_share"
 _LOOK_S = 0.25  # between two looks whether Serve stops this replica
 _OBJECT_STORE_BYTES = 100 << 20  # next to nothing lies there: segments go to object storage
+_RAY_VARIABLES = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Else Ray gives up after 30 s, which a busy machine may need.
+    "RAY_agent_register_timeout_ms": "300000",
+}
 
 log = logs.logger(__name__)
 
@@ -68,6 +72,7 @@ class Renderer:
         folder = self._exits.enter_context(folders.own(name))
         self._servicer = RendererServicer(settings, ObjectStore(settings.storage), folder)
         self._time_left_s = _shutdown_timeout_s()
+        self._metrics = _Metrics()
         self._watch: asyncio.Task[None] | None = None
 
     async def RenderSegment(self, request: Any, grpc_context: RayServegRPCContext) -> Any:  # noqa: N802
@@ -98,7 +103,8 @@ class Renderer:
             return await self._servicer.WarmAvatar(request, grpc_context)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """What :func:`scale_by_sessions` wants to know of a replica."""
+        """What :func:`scale_by_sessions` wants to know of a replica; asked every few seconds."""
+        self._metrics.publish()
         return {_LATE_SHARE: self._servicer.admission.late_share}
 
     def __del__(self) -> None:
@@ -131,6 +137,30 @@ class Renderer:
             )
 
 
+class _Metrics:
+    """The process's own metrics, shown where Ray shows those of replicas (as ray_synctalk_…).
+
+    All of them as gauges, which is what a value taken over from elsewhere is; rates and quantiles
+    are computed of them as of counters.
+    """
+
+    def __init__(self) -> None:
+        self._gauges: dict[str, serve.metrics.Gauge] = {}
+
+    def publish(self) -> None:
+        for family in REGISTRY.collect():
+            if family.name.startswith("synctalk_"):
+                for sample in family.samples:
+                    self._gauge(sample.name, family.documentation, tuple(sample.labels)).set(
+                        sample.value, tags=sample.labels
+                    )
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...]) -> serve.metrics.Gauge:
+        if name not in self._gauges:
+            self._gauges[name] = serve.metrics.Gauge(name, text, labels)
+        return self._gauges[name]
+
+
 def scale_by_sessions(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
     """Serve's autoscaling policy: :func:`wanted_replicas`; Serve adds its limits and delays."""
     late = (context.aggregated_metrics or {}).get(_LATE_SHARE, {})
@@ -150,6 +180,7 @@ def run_here(settings: RendererSettings) -> None:
     Everything that Ray starts ends with this process, however it ends.
     """
     stop = threading.Event()
+    os.environ.update(_RAY_VARIABLES, RAY_AUTH_TOKEN=secrets.token_hex(32))
     port = settings.rpc.port or free_port()
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         ray.init(

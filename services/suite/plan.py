@@ -69,14 +69,18 @@ def _specs(settings: SuiteSettings) -> list[_Spec]:
         _Spec("preprocess", ("services.preprocess", "serve"), next(ports)),
         _Spec("trainer", ("services.trainer", "serve"), next(ports)),
         _Spec("expression", ("services.expression",), next(ports)),
-        *(
-            _Spec(f"renderer-{n}", ("services.renderer",), next(ports))
-            for n in range(1, settings.renderers + 1)
-        ),
+        *_renderers(settings, ports),
         *(_Spec(f"preprocess-work-{n}", ("services.preprocess", "work")) for n in numbers),
         *(_Spec(f"trainer-work-{n}", ("services.trainer", "work")) for n in numbers),
         *(_Spec(f"dubbing-work-{n}", ("services.dubbing",)) for n in numbers),
     ]
+
+
+def _renderers(settings: SuiteSettings, ports: Iterator[int]) -> list[_Spec]:
+    if settings.renderers_on_serve:
+        return [_Spec("renderer-serve", ("services.renderer", "--serve"), next(ports))]
+    numbers = range(1, settings.renderers + 1)
+    return [_Spec(f"renderer-{n}", ("services.renderer",), next(ports)) for n in numbers]
 
 
 def _ports() -> Iterator[int]:
@@ -96,6 +100,7 @@ def _common_environment(settings: SuiteSettings, specs: list[_Spec]) -> dict[str
         "AVATAR_TRAINER_TARGET": by_name["trainer"].target,
         "AVATAR_EXPRESSION_TARGET": by_name["expression"].target,
         "AVATAR_RENDERER_TARGETS": json.dumps(renderers),
+        "AVATAR_RENDERER_MAX_REPLICAS": str(settings.renderers),
         "AVATAR_WORK_DIR": str(settings.folder / "work"),
         "AVATAR_RPC__DRAIN_S": "5",
     }

@@ -29,6 +29,7 @@ FILE = "settings.env"
 HOME = "AVATAR_HOME"
 API_PORT = 8080
 _LOCAL, _GIVEN = "local", "given"
+_PLAIN, _SERVE = "plain", "serve"
 _HEAD = """\
 # Settings of this suite; holds secrets. Made by `avatar up`, which keeps what you change here.
 # Every process gets the AVATAR_ variables: add any that `docs` names, and start again.
@@ -74,8 +75,16 @@ class SuiteSettings:
 
     @property
     def renderers(self) -> int:
-        """Replicas of the renderer."""
+        """Replicas of the renderer; on Ray Serve, at most."""
         return self._count("SUITE_RENDERERS")
+
+    @property
+    def renderers_on_serve(self) -> bool:
+        """Whether Ray Serve runs them, and as many as there is work for."""
+        value = self.variables.get("SUITE_RENDERER", _PLAIN)
+        if value not in (_PLAIN, _SERVE):
+            raise self._wrong(f"wants {_PLAIN} or {_SERVE} as SUITE_RENDERER")
+        return value == _SERVE
 
     @property
     def redis(self) -> RedisAccess:
@@ -96,7 +105,8 @@ class SuiteSettings:
 
     def check(self) -> None:
         """Read every line that the suite itself needs. Raises :class:`ConfigurationError`."""
-        _ = (self.api_port, self.redis, self.s3, self.workers, self.renderers, self.bootstrap_key)
+        _ = (self.api_port, self.redis, self.s3, self.workers, self.bootstrap_key)
+        _ = (self.renderers, self.renderers_on_serve)
 
     def with_changes(self, changes: Mapping[str, str]) -> SuiteSettings:
         """The same with some lines changed; not saved."""
@@ -186,6 +196,7 @@ def make(folder: Path) -> SuiteSettings:
             "AVATAR_BOOTSTRAP_KEY": "avk_" + secrets.token_urlsafe(32),
             "AVATAR_WEBHOOK_ALLOW_PRIVATE": "true",  # who runs a suite here may reach what is here
             "SUITE_WORKERS": str(workers),
+            "SUITE_RENDERER": _PLAIN,
             "SUITE_RENDERERS": str(renderers),
         },
     )

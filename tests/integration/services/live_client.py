@@ -6,22 +6,31 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import av
 import grpc
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from services.common.artifacts import ArtifactRef
 from services.common.rpc import remote_errors
 from services.gen.avatar.v1 import renderer_pb2 as pb
 from services.gen.avatar.v1 import types_pb2
 from services.gen.avatar.v1.renderer_pb2_grpc import RendererServiceStub
-from synctalk.media import Yuv420
+from synctalk.dataset import sha256_file
+from synctalk.face_sync import AudioVisualEncoder
+from synctalk.face_sync.encoder import WEIGHTS
+from synctalk.media import Yuv420, read_audio
 from synctalk.media.planes import yuv_from_frame
 
+SPEECH = Path(__file__).parents[3] / "samples" / "speech.wav"
+VERSION = "tenants/acme/avatars/ann/versions/1"
 CONTEXT = 16
+CODEC_NOISE_DB = 36
 
 
 @dataclass
@@ -127,3 +136,42 @@ def messages(rows: Rows, first: int, faces: Rows | None = None) -> list[types_pb
         )
         for at, row in enumerate(rows.tolist())
     ]
+
+
+def live_header(
+    bundle: ArtifactRef,
+    session: str,
+    before: list[types_pb2.DrivingFeatures] | None = None,
+    **options: int,
+) -> pb.RenderLiveRequestHeader:
+    """Of the avatar in ``bundle``; ``options`` are of the video."""
+    listing = types_pb2.ObjectRef(
+        key=bundle.listing.key, size_bytes=bundle.listing.size_bytes, sha256=bundle.listing.sha256
+    )
+    return pb.RenderLiveRequestHeader(
+        avatar_version=VERSION,
+        bundle=types_pb2.ArtifactRef(prefix=bundle.prefix, listing=listing),
+        encoder_version=sha256_file(WEIGHTS),
+        video_options=pb.VideoOptions(**options),
+        session_id=session,
+        context_before=before,
+    )
+
+
+def speech_rows(count: int) -> Rows:
+    """Encoder features of the first frames of the sample."""
+    wav = torch.from_numpy(read_audio(SPEECH, 16_000))
+    rows: Rows = AudioVisualEncoder.pretrained().encode(wav, count).numpy()
+    return rows
+
+
+def codes(frames: list[pb.EncodedFrame]) -> list[int]:
+    return [frame.time_code.frame for frame in frames]
+
+
+def assert_shows(frames: list[pb.EncodedFrame], pictures: list[Yuv420]) -> None:
+    """Each frame is the picture of its time code, up to codec noise."""
+    shown = decode(frames)
+    assert len(shown) == len(frames)
+    for code, picture in zip(codes(frames), shown, strict=True):
+        assert psnr_db(picture, pictures[code]) > CODEC_NOISE_DB, code

@@ -10,12 +10,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from live_client import CONTEXT, LiveCall, Rows, decode, messages, psnr_db
+from live_client import (
+    CONTEXT,
+    SPEECH,
+    LiveCall,
+    Rows,
+    assert_shows,
+    codes,
+    decode,
+    live_header,
+    messages,
+    speech_rows,
+)
 from suite import RPC, RunningService, Suite, wait_until
 from tiny import TinySubject
 
@@ -32,18 +41,12 @@ from services.renderer.moments import FACE_DELAY, FeatureWindow, LiveFeatures
 from services.renderer.segment import segment_frames
 from synctalk.avatar import Avatar
 from synctalk.backdrop import Backdrop, colour
-from synctalk.dataset import sha256_file
 from synctalk.errors import SyncTalkError
 from synctalk.expression import ProsodicExpression, measure_prosody
-from synctalk.face_sync import AudioVisualEncoder
-from synctalk.face_sync.encoder import WEIGHTS
 from synctalk.live import FootageCache, LiveView
 from synctalk.media import Yuv420, read_audio
 
-SPEECH = Path(__file__).parents[3] / "samples" / "speech.wav"
-VERSION = "tenants/acme/avatars/ann/versions/1"
 N_FRAMES = 80
-CODEC_NOISE_DB = 36
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,10 @@ class Stage:
     bundle: ArtifactRef
     avatar: LoadedAvatar
 
-    def header(self, before: list[types_pb2.DrivingFeatures] | None = None, **options: int):  # type: ignore[no-untyped-def]
-        listing = self.bundle.listing
-        ref = types_pb2.ObjectRef(
-            key=listing.key, size_bytes=listing.size_bytes, sha256=listing.sha256
-        )
-        return pb.RenderLiveRequestHeader(
-            avatar_version=VERSION,
-            bundle=types_pb2.ArtifactRef(prefix=self.bundle.prefix, listing=ref),
-            encoder_version=sha256_file(WEIGHTS),
-            video_options=pb.VideoOptions(**options),
-            session_id="talk-1",
-            context_before=before,
-        )
+    def header(
+        self, before: list[types_pb2.DrivingFeatures] | None = None, **options: int
+    ) -> pb.RenderLiveRequestHeader:
+        return live_header(self.bundle, "talk-1", before, **options)
 
     @asynccontextmanager
     async def call(
@@ -108,9 +102,7 @@ def stage(
 
 @pytest.fixture(scope="module")
 def rows() -> Rows:
-    wav = torch.from_numpy(read_audio(SPEECH, 16_000))
-    features: Rows = AudioVisualEncoder.pretrained().encode(wav, N_FRAMES).numpy()
-    return features
+    return speech_rows(N_FRAMES)
 
 
 @pytest.fixture(scope="module")
@@ -133,18 +125,6 @@ def in_time(work: Callable[[], Awaitable[None]]) -> None:
             await work()
 
     asyncio.run(limited())
-
-
-def codes(frames: list[pb.EncodedFrame]) -> list[int]:
-    return [frame.time_code.frame for frame in frames]
-
-
-def assert_shows(frames: list[pb.EncodedFrame], pictures: list[Yuv420]) -> None:
-    """Each frame is the picture of its time code, up to codec noise."""
-    shown = decode(frames)
-    assert len(shown) == len(frames)
-    for code, picture in zip(codes(frames), shown, strict=True):
-        assert psnr_db(picture, pictures[code]) > CODEC_NOISE_DB, code
 
 
 def rendered_live(

@@ -88,10 +88,15 @@ def test_a_given_object_store_is_taken_from_the_environment(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("SUITE_WORKERS", "many"), ("SUITE_WORKERS", "999"), ("AVATAR_URL", "http://here")],
+    [
+        ("SUITE_WORKERS", "many"),
+        ("SUITE_WORKERS", "999"),
+        ("SUITE_RENDERER", "rayon"),
+        ("AVATAR_URL", "http://here"),
+    ],
 )
 def test_a_wrong_line_is_named_without_its_value(tmp_path: Path, name: str, value: str) -> None:
     settings = saved(tmp_path, **{name: value})
     with pytest.raises(ConfigurationError, match=name) as caught:
-        _ = (settings.workers, settings.api_port)
+        settings.check()
     assert value not in caught.value.message.replace(name, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ from services.gateway.live.session import (
     VideoOut,
 )
 from services.gateway.live.settings import LiveSettings
-from services.gateway.live.timeline import SegmentEnd
+from services.gateway.live.sound import JitterBuffer
+from services.gateway.live.timeline import SegmentEnd, Timeline
 
 SETTINGS = LiveSettings()
 FRAME_S = 0.04
@@ -467,6 +469,51 @@ def test_a_session_waits_for_a_connection_that_comes_back() -> None:
             assert stage.session.ended is None
 
     run(main())
+
+
+def test_a_process_that_was_held_up_goes_on_from_now() -> None:
+    timeline = Timeline(JitterBuffer(40, 10), 0.0, 200)
+    timeline.step(1.0)
+    last = timeline.next_played
+    assert timeline.slip(1.3) == 0
+    assert timeline.slip(31.0) == pytest.approx(29.98)
+    step = timeline.step(31.0)
+    assert [played.index for played in step.played] == [last]
+
+
+def test_picture_and_sound_stay_together_for_eight_hours() -> None:
+    rng = random.Random(5)
+    timeline = Timeline(JitterBuffer(40, 10), 0.0, 200)
+    seconds, now_s, worst_s = 8 * 3600, 0.0, 0.0
+    while now_s < seconds:
+        now_s = max(now_s, timeline.next_s) + rng.random() ** 8 * 0.4  # a loop that is often late
+        for played in timeline.step(now_s).played:
+            due_s = 0.2 + played.index * 0.02
+            worst_s = max(worst_s, now_s - due_s)
+            assert now_s >= due_s - 1e-6
+            assert timeline.frame_at(due_s) == -(-played.index // 2)
+    assert timeline.next_played == pytest.approx((seconds - 0.2) / 0.02, abs=25)
+    assert worst_s < 0.4
+
+
+@pytest.mark.parametrize("ppm", [-200, 200])
+def test_a_microphones_clock_may_drift_for_eight_hours(ppm: int) -> None:
+    """It speaks half of the time; what its clock is ahead is left out where it says nothing."""
+    buffer = JitterBuffer(40, 10)
+    loud, quiet = tone(0.02), bytes(1920)
+    sent = heard = 0
+    deepest_s = 0.0
+    for block in range(8 * 3600 * 50):
+        now_s = block * 0.02
+        while sent * 0.02 <= now_s * (1 + ppm / 1e6):
+            speaks = sent // 100 % 2 == 0
+            buffer.push(loud if speaks else quiet, now_s, live=True)
+            sent += 1
+        heard += buffer.pop(now_s).pcm == loud
+        deepest_s = max(deepest_s, buffer.buffered_s)
+    assert deepest_s < 2.3  # at most what came while it spoke
+    assert heard == pytest.approx(sent / 2, abs=110)
+    assert (buffer.left_out_blocks > 0) == (ppm > 0)
 
 
 def test_more_audio_than_may_wait_is_refused() -> None:
