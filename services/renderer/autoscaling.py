@@ -39,7 +39,9 @@ def wanted_replicas(load: LiveLoad, streams_per_replica: float) -> int:
         streams_per_replica: that one is to hold.
     """
     by_count = max(1, math.ceil(load.streams / streams_per_replica))
-    if load.worst_late_share > LATE_TOO_OFTEN and load.streams > 0:
+    if load.streams == 0:
+        return by_count  # nobody is left to be late for
+    if load.worst_late_share > LATE_TOO_OFTEN:
         return max(by_count, load.replicas + 1)
     if load.worst_late_share > LATE_SELDOM:
         return max(by_count, load.replicas)
