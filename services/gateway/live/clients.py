@@ -39,6 +39,7 @@ from services.gen.avatar.v1.renderer_pb2_grpc import RendererServiceStub
 _RenderLive: TypeAlias = "grpc.aio.StreamStreamMultiCallable[renderer_pb2.RenderLiveRequest, renderer_pb2.RenderLiveResponse]"  # noqa: E501
 _RESOLVE_S = 5.0
 _REST_S = 5.0
+_SKEW_S = 60.0  # a deadline a little longer than what a server takes would be refused
 _FRAME_US = 40_000
 
 
@@ -51,6 +52,7 @@ class LiveServices:
         self._targets = renderer_targets
         self._expression_target = expression_target
         self._settings = settings
+        self._timeout_s = max(settings.max_deadline_s / 2, settings.max_deadline_s - _SKEW_S)
         self._stack = AsyncExitStack()
         self._replicas: dict[str, _GrpcRenderer] = {}
         self._resolved_s = float("-inf")
@@ -70,9 +72,7 @@ class LiveServices:
         self, tenant: str, blocks: AsyncIterator[bytes]
     ) -> AsyncIterator[tuple[str, AsyncIterator[HeardFeatures]]]:
         """See :class:`.ports.Expression`."""
-        call = self._expression.Generate(
-            _speech(tenant, blocks), timeout=self._settings.max_deadline_s
-        )
+        call = self._expression.Generate(_speech(tenant, blocks), timeout=self._timeout_s)
         try:
             with remote_errors():
                 first = await call.read()
@@ -109,7 +109,7 @@ class LiveServices:
                 channel = open_channel(target, self._settings, retries=False)
                 await self._stack.enter_async_context(channel)
                 live = RendererServiceStub(channel).RenderLive
-                self._replicas[target] = _GrpcRenderer(target, live, self._settings.max_deadline_s)
+                self._replicas[target] = _GrpcRenderer(target, live, self._timeout_s)
         for gone in self._replicas.keys() - set(found):
             del self._replicas[gone]  # its channel is closed at the end: sessions may use it
         if not self._replicas:

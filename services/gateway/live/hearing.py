@@ -7,6 +7,7 @@ what came before and nothing of the session's sound is missed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -98,8 +99,9 @@ class Hearing:
         self._fed += 1
         try:
             self._queue.put_nowait(pcm)
-        except asyncio.QueueFull:  # the service stands still
-            self._scope.reschedule(0)
+        except asyncio.QueueFull:  # the service stands still: leave this stream, if there is one
+            with contextlib.suppress(RuntimeError):
+                self._scope.reschedule(0)
 
     async def _run(self, opened: asyncio.Future[str]) -> None:
         failures = 0

@@ -13,6 +13,9 @@ HELD = Counter("synctalk_live_held_frames", "Frames not there in time: the last 
 INSERTED_S = Counter(
     "synctalk_live_inserted_silence_seconds", "Silence put in because audio came too late"
 )
+HELD_UP_S = Counter(
+    "synctalk_live_held_up_seconds", "Time that sessions stood still: this process had no CPU"
+)
 MOVES = Counter("synctalk_live_moves", "Sessions taken up by another renderer", ["why"])
 SIZES = Counter("synctalk_live_size_changes", "Changes of resolution", ["to"])
 INTERRUPTIONS = Counter("synctalk_live_interruptions", "Interruptions")

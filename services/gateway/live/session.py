@@ -311,6 +311,10 @@ class LiveSession:
             while self.ended is None:
                 await self._clock.sleep_until(self._timeline.next_s)
                 now_s = self._clock.now_s()
+                if (lost_s := self._timeline.slip(now_s)) > 0:
+                    log.warning("held up", session=self.subject.session, seconds=lost_s)
+                    metrics.HELD_UP_S.inc(lost_s)
+                    self._quality.settle()
                 step = self._timeline.step(now_s)
                 for block in step.left:
                     self._hear(block, now_s)

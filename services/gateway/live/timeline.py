@@ -13,6 +13,7 @@ from services.gateway.live.sound import BLOCK_MS, BLOCK_S, RATE_HZ, Block, Jitte
 
 FRAME_S = 2 * BLOCK_S
 FPS = 25
+_HELD_UP_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,17 @@ class Timeline:
         """The first video frame that is shown at ``time_s`` or later."""
         blocks = (time_s - self._start_s) / BLOCK_S - self._delay_blocks
         return max(0, -int(-blocks // 2))
+
+    def slip(self, now_s: float) -> float:
+        """Go on from now where this process was held up for long; how much time was left out.
+
+        Otherwise all that was missed would leave at once, of no use to anybody.
+        """
+        late_s = now_s - self.next_s
+        if late_s < _HELD_UP_S:
+            return 0.0
+        self._start_s += late_s
+        return late_s
 
     def step(self, now_s: float) -> Step:
         """Everything that is due."""

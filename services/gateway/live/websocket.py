@@ -56,7 +56,7 @@ async def stream(
     for task in done:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             task.result()
-    with contextlib.suppress(RuntimeError):  # closed already
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # closed already
         await websocket.close()
 
 
