@@ -108,7 +108,7 @@ def similarities(image: Image, reference: Image, mask: Mask | None) -> Similarit
     values, contrast = _ssim_maps(x, y)
     inside = values if mask is None else values[_valid(mask)]
     return Similarities(
-        ssim=float(values.mean(dtype=np.float64)),
+        ssim=float(_means(values).mean()),
         ssim_masked=float(inside.mean(dtype=np.float64)) if inside.size else math.nan,
         ms_ssim=_multiscale(x, y, contrast),
     )
@@ -127,17 +127,36 @@ def _multiscale(x: FloatArray, y: FloatArray, contrast: FloatArray) -> float:
 
 def _channel_means(values: FloatArray) -> NDArray[np.float64]:
     """Mean of each channel, never negative: a power of it follows."""
-    return np.asarray(np.maximum(values.mean(axis=(0, 1), dtype=np.float64), 0))
+    return np.maximum(_means(values), 0)
+
+
+def _means(values: FloatArray) -> NDArray[np.float64]:
+    """Mean of each of up to four channels, summed in double precision."""
+    return np.array(cv2.mean(values)[: values.shape[2]])
 
 
 def _ssim_maps(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """SSIM and its contrast-structure factor at every window position, [H-10,W-10,C]."""
     mu_x, mu_y = _blur(x), _blur(y)
-    mu_xx, mu_yy, mu_xy = mu_x * mu_x, mu_y * mu_y, mu_x * mu_y
-    variance = _blur(x * x + y * y) - mu_xx - mu_yy
-    covariance = _blur(x * y) - mu_xy
-    contrast = (2 * covariance + C2) / (variance + C2)
-    return (2 * mu_xy + C1) / (mu_xx + mu_yy + C1) * contrast, contrast
+    squares = x * x
+    squares += y * y
+    variance, covariance = _blur(squares), _blur(x * y)
+    # in place: these images are larger than the caches
+    means = mu_x * mu_y
+    covariance -= means
+    mu_x *= mu_x
+    mu_y *= mu_y
+    mu_x += mu_y
+    variance -= mu_x
+    for term, constant in ((covariance, C2), (means, C1)):
+        term *= 2
+        term += constant
+    variance += C2
+    mu_x += C1
+    covariance /= variance
+    means /= mu_x
+    means *= covariance
+    return means, covariance
 
 
 def _blur(image: FloatArray) -> FloatArray:

@@ -9,7 +9,9 @@ with the face blended into the source. Frames are streamed: memory does not grow
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,6 +44,9 @@ from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 
 if TYPE_CHECKING:
     from synctalk.avatar import Driving
+
+IN_FLIGHT = 1
+"""Frames that wait to be scored."""
 
 
 class TalkingHead(Protocol):
@@ -158,20 +163,29 @@ class _Run:
                 writer.write(np.concatenate([frame, rendered], 1))
 
             stage = StageProgress(self.progress, f"evaluate {name}", len(self.source))
-            frames = self._watched(driving, note)
-            track = _track(self.tracker, stage.wrap(frames), self.dataset)
+            with ThreadPoolExecutor(1, "score") as scoring:  # while the next frame is tracked
+                frames = self._watched(driving, note, scoring)
+                track = _track(self.tracker, stage.wrap(frames), self.dataset)
         return self._summarise(driving, track, plain, portrait, gallery, video)
 
     def _watched(
-        self, driving: Driving, note: Callable[[int, Image, Image, Image], None]
+        self, driving: Driving, note: Callable[[int, Image, Image, Image], None], pool: Executor
     ) -> Iterator[Image]:
-        """The rendered frames, each shown to ``note`` with its source frame and matte."""
+        """The rendered frames, each shown to ``note`` with its source frame and matte.
+
+        ``note`` is called on ``pool``, in order, a few frames behind.
+        """
         start = self.dataset.held_out_range.start
         rendered = self.avatar.render(driving, self.dataset.plates(start))
         frames, mattes = self.dataset.frames(start), self.dataset.mattes(start)
+        pending: deque[Future[None]] = deque()
         for i, (image, frame, matte) in enumerate(zip(rendered, frames, mattes, strict=True)):
-            note(i, image, frame, matte)
+            pending.append(pool.submit(note, i, image, frame, matte))
+            if len(pending) > IN_FLIGHT:
+                pending.popleft().result()
             yield image
+        for last in pending:
+            last.result()
 
     def _summarise(
         self,
