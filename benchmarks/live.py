@@ -81,6 +81,10 @@ CHUNK_S = 0.04
 DRIFT_S = 30 * 60
 
 
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
 @dataclass
 class House:
     """Servers, and services that are started on them."""
