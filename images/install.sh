@@ -26,6 +26,8 @@ service() {
   case $service in
     preprocess | trainer) "$venv/bin/python" -m synctalk.face.models ;;
   esac
+  # Nothing is installed any more.
+  if [ -n "$kernel" ]; then $pip uninstall -q -y setuptools pip; else $pip uninstall -q -y pip; fi
   "$venv/bin/python" -m compileall -q "$venv/lib"
   "$venv/bin/python" images/sbom.py "$service" > "$venv/sbom.cdx.json"
 }

@@ -27,6 +27,14 @@ _ISSUED = {"enabled": True, "certManager": {"enabled": True, "issuerRef": {"name
 _MONITORED = {"monitors": True, "rules": True, "dashboards": True}
 _ROUTE = {"enabled": True, "hostnames": ["a.example"], "className": "istio", "tlsSecret": "t"}
 
+_LIVE = {
+    "enabled": True,
+    "domain": "live.example",
+    "iceServersSecret": "turn",
+    "allowOrigins": ["https://b.example"],
+    "turnTo": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
+}
+
 SWITCHES: dict[str, Values] = {
     "default": {},
     "external": _EXTERNAL,
@@ -44,6 +52,17 @@ SWITCHES: dict[str, Values] = {
     "ingress": {"ingress": {"enabled": True, "host": "a.example", "tlsSecret": "t"}},
     "route": {"gatewayApi": _ROUTE},
     "route-shared": {"gatewayApi": {**_ROUTE, "parentRefs": [{"name": "g", "namespace": "n"}]}},
+    "live-one-pod": {
+        "gateway": {"live": {"enabled": True}, "replicas": 1, "autoscaling": {"enabled": False}}
+    },
+    "live-route": {
+        "gateway": {"live": _LIVE, "autoscaling": {"maxReplicas": 3}},
+        "gatewayApi": _ROUTE,
+    },
+    "live-ingress": {
+        "gateway": {"live": {**_LIVE, "directUdp": True}, "autoscaling": {"maxReplicas": 3}},
+        "ingress": {"enabled": True, "host": "a.example", "tlsSecret": "t"},
+    },
     "monitored": {"monitoring": _MONITORED},
     "monitored-ray": {"monitoring": _MONITORED, "renderer": {"mode": "ray"}},
     "open": {"networkPolicy": {"enabled": False}, "bootstrap": {"enabled": False}},
@@ -66,8 +85,6 @@ SWITCHES: dict[str, Values] = {
         "trainer": {"worker": {"env": {"AVATAR_TRAINER_CHECKPOINT_S": "20"}}},
     },
 }
-if not (CHART / "files" / "serve_config.yaml").is_file():  # it comes with the Ray deployment
-    SWITCHES = {name: v for name, v in SWITCHES.items() if "ray" not in name}
 FILES = ("values-small.yaml", "values-production.yaml")
 CASES = (*SWITCHES, *FILES)
 

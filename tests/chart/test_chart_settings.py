@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import re
 from pathlib import Path
+from types import UnionType
 
 import pytest
-from chart_render import CASES, Manifest, Pod, pods, render
+from chart_render import CASES, Manifest, Pod, of_kind, pods, render
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
@@ -30,11 +32,10 @@ def _model(service: str) -> type[ServiceSettings]:
 def _variables(model: type[BaseModel], prefix: str = PREFIX) -> set[str]:
     names = set()
     for name, field in model.model_fields.items():
-        nested = [
-            kind
-            for kind in (field.annotation, *getattr(field.annotation, "__args__", ()))
-            if inspect.isclass(kind) and issubclass(kind, BaseModel)
-        ]
+        kinds = [field.annotation]
+        if isinstance(field.annotation, UnionType):
+            kinds += field.annotation.__args__
+        nested = [k for k in kinds if inspect.isclass(k) and issubclass(k, BaseModel)]
         path = f"{prefix}{name}".upper()
         names |= _variables(nested[0], f"{path}__") if nested else {path}
     return names
@@ -55,11 +56,17 @@ def _environment(container: Manifest, certificates: Path) -> dict[str, str]:
     """As the kubelet would make it."""
     made: dict[str, str] = {}
     for variable in container["env"]:
-        value = variable.get("value", _SECRET)
+        value = variable.get("value", _from_elsewhere(variable))
         for name, known in made.items():
             value = value.replace(f"$({name})", known)
         made[variable["name"]] = value.replace("/etc/avatar/tls", str(certificates))
     return made
+
+
+def _from_elsewhere(variable: Manifest) -> str:
+    if variable["name"] == "AVATAR_LIVE__ICE_SERVERS":
+        return json.dumps([{"urls": ["turn:t.example"], "username": "u", "credential": _SECRET}])
+    return "demo-avatar-gateway-0" if "fieldRef" in str(variable.get("valueFrom")) else _SECRET
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -89,6 +96,28 @@ def test_services_can_start_with_what_they_are_told(
         assert isinstance(settings, BaseSettings), pod.name
         assert settings.redis_url.get_secret_value().count(_SECRET) == 1
         assert "svc.cluster.local" in settings.storage.url or "example" in settings.storage.url
+
+
+@pytest.mark.parametrize("case", ["live-route", "live-ingress", "values-production.yaml"])
+def test_every_pod_with_sessions_can_be_reached_by_itself(case: str) -> None:
+    manifests = render(case)
+    (gateway,) = (m for m in of_kind(manifests, "StatefulSet") if "gateway" in str(m["metadata"]))
+    (scaler,) = (
+        m
+        for m in of_kind(manifests, "HorizontalPodAutoscaler")
+        if m["spec"]["scaleTargetRef"]["kind"] == "StatefulSet"
+    )
+    name = gateway["metadata"]["name"]
+    env = {v["name"]: v.get("value") for v in pods([gateway])[0].containers[0]["env"]}
+    scheme, _, host = env["AVATAR_LIVE__URL"].partition("://")
+    assert scheme == "https"
+    reached = {
+        host for route in of_kind(manifests, "HTTPRoute") for host in route["spec"]["hostnames"]
+    } | {rule["host"] for i in of_kind(manifests, "Ingress") for rule in i["spec"]["rules"]}
+    services = {service["metadata"]["name"] for service in of_kind(manifests, "Service")}
+    for number in range(scaler["spec"]["maxReplicas"]):
+        assert f"{name}-{number}" in services
+        assert host.replace("$(POD_NAME)", f"{name}-{number}") in reached
 
 
 def test_every_service_has_a_pod() -> None:

@@ -28,6 +28,7 @@ from jsonschema import Draft202012Validator
 from kubernetes_validate import utils as kubernetes
 from referencing import Registry, Resource
 
+_ADDED = {"ray.io/serve", "statefulset.kubernetes.io/pod-name"}  # by KubeRay and Kubernetes
 VERSIONS = ("1.30", "1.33", "1.37")
 
 
@@ -87,7 +88,7 @@ def test_a_wrong_field_would_be_seen() -> None:
         _check(VERSIONS[0], deployment)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["default", "monitored-ray", *FILES])
 def test_lint_has_nothing_to_say(case: str) -> None:
     report = lint(CHART, dict(values_of(case)), strict=True, kube_version="v1.37.0")
     assert report["errors"] == []
@@ -119,16 +120,20 @@ def test_what_selects_pods_finds_some(case: str) -> None:
     labels = [pod.labels for pod in pods(manifests)]
 
     def found(selector: dict[str, str]) -> bool:
-        wanted = {k: v for k, v in selector.items() if k != "ray.io/serve"}  # KubeRay adds that
+        wanted = {k: v for k, v in selector.items() if k not in _ADDED}
         return any(wanted.items() <= each.items() for each in labels)
 
     for service in of_kind(manifests, "Service"):
         assert found(service["spec"]["selector"]), service["metadata"]["name"]
     for budget in of_kind(manifests, "PodDisruptionBudget"):
         assert found(budget["spec"]["selector"]["matchLabels"]), budget["metadata"]["name"]
-    deployments = {each["metadata"]["name"] for each in of_kind(manifests, "Deployment")}
+    scaled = {
+        (each["kind"], each["metadata"]["name"])
+        for each in of_kind(manifests, "Deployment", "StatefulSet")
+    }
     for scaler in of_kind(manifests, "HorizontalPodAutoscaler"):
-        assert scaler["spec"]["scaleTargetRef"]["name"] in deployments
+        target = scaler["spec"]["scaleTargetRef"]
+        assert (target["kind"], target["name"]) in scaled
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_render import CHART, ROOT, of_kind, render, render_values
+from chart_render import CHART, ROOT, of_kind, pods, render, render_values
 from helm_python import HelmError
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
@@ -63,6 +63,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "TLS without certificates": (
         {"tls": {"enabled": True}},
         "tls.enabled is true: set tls.certManager.enabled",
+    ),
+    "live sessions on pods that cannot be told apart": (
+        {"gateway": {"live": {"enabled": True}}},
+        "gateway.live.enabled with up to 20 pods: a session stays with its pod",
     ),
     "an Ingress without a host": ({"ingress": {"enabled": True}}, "set ingress.host"),
     "fewer at most than at least": (
@@ -152,4 +156,5 @@ def test_secrets_are_made_only_where_none_is_named() -> None:
 
 
 def test_production_runs_nothing_that_is_for_trials() -> None:
-    assert of_kind(render("values-production.yaml"), "StatefulSet") == []
+    parts = {pod.part for pod in pods(render("values-production.yaml"))}
+    assert not {"redis", "storage"} & parts

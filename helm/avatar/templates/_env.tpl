@@ -52,7 +52,7 @@ valueFrom:
 {{- define "avatar.env.rpc" -}}
 - name: AVATAR_RPC__TOKEN
   {{- include "avatar.fromSecret" (dict "secret" (include "avatar.secret" .root) "key" "rpc-token") | nindent 2 }}
-{{- if .grpc }}
+{{- if and .grpc (not .http) }}
 - name: AVATAR_RPC__HOST
   value: "0.0.0.0"
 - name: AVATAR_RPC__PORT
@@ -67,6 +67,8 @@ valueFrom:
   value: /etc/avatar/tls/tls.key
 - name: AVATAR_RPC__TLS__AUTHORITY
   value: /etc/avatar/tls/ca.crt
+- name: AVATAR_RPC__TLS__SERVER_NAME
+  value: {{ .root.Values.tls.serverName | quote }}
 {{- end }}
 {{- end }}
 
@@ -84,17 +86,11 @@ valueFrom:
   value: {{ include "avatar.target" . | quote }}
 {{- end }}
 
-{{/* Renderers as dubbing calls them. It looks for each pod's address and calls that; by TLS it must
-     call the name, which the certificate is for, and then cannot tell the pods behind it apart. */}}
-{{- define "avatar.env.renderers" -}}
+{{/* who renders for it, and where expression is: for dubs, and for live sessions */}}
+{{- define "avatar.env.makers" -}}
+{{ include "avatar.env.target" (dict "root" .root "variable" "AVATAR_EXPRESSION_TARGET" "name" "expression") }}
 - name: AVATAR_RENDERER_TARGETS
-{{- if .root.Values.tls.enabled }}
-  value: {{ list (include "avatar.target" (dict "root" .root "name" "renderer") | trimPrefix "dns:///") | toJson | quote }}
-- name: AVATAR_DUBBING_SEGMENTS_PER_REPLICA
-  value: "8"
-{{- else }}
   value: {{ list (include "avatar.target" (dict "root" .root "name" "renderer")) | toJson | quote }}
-{{- end }}
 {{- end }}
 
 {{- define "avatar.env.extra" -}}

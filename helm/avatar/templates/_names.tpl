@@ -106,6 +106,11 @@ dns:///{{ include "avatar.host" . }}:{{ eq .name "renderer" | ternary (include "
 {{- end }}
 {{- end }}
 
+{{/* the Gateways that routes hang on; takes the top context */}}
+{{- define "avatar.parentRefs" -}}
+{{ toYaml (.Values.gatewayApi.parentRefs | default (list (dict "name" (include "avatar.name" (dict "root" . "name" "gateway"))))) }}
+{{- end }}
+
 {{/* the port on which renderers are called: Ray Serve's own where no proxy stands before it */}}
 {{- define "avatar.rendererPort" -}}
 {{ ternary 9000 50051 (and (eq .Values.renderer.mode "ray") (not .Values.tls.enabled)) }}

@@ -18,13 +18,17 @@ gateway:
   env:
     {{- include "avatar.env.of.gateway" $of | nindent 4 }}
   http: true
+  {{- if $v.gateway.live.enabled }}
+  grpc: true
+  stableNames: {{ ne $v.gateway.live.domain "" }}
+  {{- end }}
   metrics: 9090
   port: 8080
   public: true
   priority: live
   grace: {{ add $v.gateway.drainSeconds 15 }}
   from: [bootstrap, test]
-  to: [redis, storage, preprocess, trainer, expression, renderer, internet]
+  to: [redis, storage, preprocess, trainer, internet{{ if $v.gateway.live.enabled }}, expression, renderer{{ end }}]
 preprocess:
   service: preprocess
   args: [-m, services.preprocess, serve]
@@ -58,7 +62,7 @@ expression:
   priority: live
   drainSeconds: {{ $v.expression.drainSeconds }}
   grace: {{ add $v.expression.drainSeconds 15 }}
-  from: [gateway, dubbing-worker, test]
+  from: [dubbing-worker, test{{ if $v.gateway.live.enabled }}, gateway{{ end }}]
   to: []
 renderer:
   service: renderer
@@ -73,7 +77,7 @@ renderer:
   work: {{ $v.renderer.workSize }}
   drainSeconds: {{ $v.renderer.drainSeconds }}
   grace: {{ add $v.renderer.drainSeconds 15 }}
-  from: [gateway, dubbing-worker, test]
+  from: [dubbing-worker, test{{ if $v.gateway.live.enabled }}, gateway{{ end }}]
   to: [storage]
 preprocess-worker:
   service: preprocess
@@ -124,6 +128,38 @@ dubbing-worker:
 {{ include "avatar.env.target" (dict "root" .root "variable" "AVATAR_PREPROCESS_TARGET" "name" "preprocess") }}
 {{ include "avatar.env.target" (dict "root" .root "variable" "AVATAR_TRAINER_TARGET" "name" "trainer") }}
 {{ include "avatar.env.jobs" . }}
+{{- if .root.Values.gateway.live.enabled }}
+{{ include "avatar.env.live" . }}
+{{- end }}
+{{- end }}
+
+{{- define "avatar.env.live" -}}
+{{- $live := .root.Values.gateway.live -}}
+{{ include "avatar.env.makers" . }}
+- name: AVATAR_LIVE__GRPC_HOST
+  value: "0.0.0.0"
+- name: AVATAR_LIVE__GRPC_PORT
+  value: "50051"
+- name: AVATAR_LIVE__MAX_SESSIONS
+  value: {{ $live.maxSessions | quote }}
+- name: AVATAR_LIVE__ALLOW_ORIGINS
+  value: {{ toJson $live.allowOrigins | quote }}
+{{- with $live.iceServersSecret }}
+- name: AVATAR_LIVE__ICE_SERVERS
+  {{- include "avatar.fromSecret" (dict "secret" . "key" "ice-servers") | nindent 2 }}
+{{- end }}
+{{- if $live.domain }}
+- name: POD_NAME
+  valueFrom:
+    fieldRef: {fieldPath: metadata.name}
+- name: AVATAR_LIVE__URL
+  value: {{ printf "%s://$(POD_NAME).%s" (include "avatar.scheme" .root) $live.domain }}
+{{- end }}
+{{- end }}
+
+{{/* of what users reach */}}
+{{- define "avatar.scheme" -}}
+{{ ternary "http" "https" (and .Values.ingress.enabled (not .Values.ingress.tlsSecret)) }}
 {{- end }}
 
 {{- define "avatar.env.of.expression" -}}
@@ -150,6 +186,5 @@ dubbing-worker:
 
 {{- define "avatar.env.of.dubbing" -}}
 {{ include "avatar.env.of.worker" . }}
-{{ include "avatar.env.target" (dict "root" .root "variable" "AVATAR_EXPRESSION_TARGET" "name" "expression") }}
-{{ include "avatar.env.renderers" . }}
+{{ include "avatar.env.makers" . }}
 {{- end }}

@@ -1,8 +1,9 @@
 {{/* Whole objects that several parts have. */}}
 
+{{/* with stableNames a StatefulSet: its pods are reached one by one */}}
 {{- define "avatar.deployment" -}}
 apiVersion: apps/v1
-kind: Deployment
+kind: {{ ternary "StatefulSet" "Deployment" (.stableNames | default false) }}
 metadata:
   {{- include "avatar.metadata" . | nindent 2 }}
 spec:
@@ -10,8 +11,13 @@ spec:
   replicas: {{ .values.replicas }}
   {{- end }}
   revisionHistoryLimit: 5
+  {{- if .stableNames }}
+  serviceName: {{ include "avatar.name" . }}
+  podManagementPolicy: Parallel
+  {{- else }}
   strategy:
     rollingUpdate: {maxUnavailable: 0, maxSurge: 1}
+  {{- end }}
   selector:
     matchLabels:
       {{- include "avatar.selector" . | nindent 6 }}
@@ -27,7 +33,7 @@ metadata:
 spec:
   scaleTargetRef:
     apiVersion: apps/v1
-    kind: Deployment
+    kind: {{ ternary "StatefulSet" "Deployment" (.stableNames | default false) }}
     name: {{ include "avatar.name" . }}
   minReplicas: {{ .values.autoscaling.minReplicas }}
   maxReplicas: {{ .values.autoscaling.maxReplicas }}
@@ -76,7 +82,6 @@ spec:
 
 {{- define "avatar.certificate" -}}
 {{- if and .root.Values.tls.enabled .root.Values.tls.certManager.enabled -}}
-{{- $host := include "avatar.host" . -}}
 apiVersion: cert-manager.io/v1
 kind: Certificate
 metadata:
@@ -88,8 +93,8 @@ spec:
   privateKey: {algorithm: ECDSA, size: 256, rotationPolicy: Always}
   usages: [server auth, client auth]
   dnsNames:
-    - {{ $host }}
-    - {{ include "avatar.name" . }}
+    - {{ .root.Values.tls.serverName }}
+    - {{ include "avatar.host" . }}
   issuerRef:
     {{- toYaml .root.Values.tls.certManager.issuerRef | nindent 4 }}
 {{- end }}
