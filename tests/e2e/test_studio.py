@@ -10,9 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from harness import Made, Suite
+from harness import Made, Suite, until
 from playwright.sync_api import Browser, Page, expect
 from studio_browser import Visit, open_browser, visit
+
+from services.cli.api import Api
 
 Visits = Callable[..., AbstractContextManager[Visit]]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -126,6 +128,36 @@ def watch(page: Page) -> None:
     )
 
 
+@pytest.mark.parametrize("way", ["WebRTC", "WebSocket"])
+def test_talking_live(visits: Visits, owner: Made, speech: Path, way: str) -> None:
+    api = owner.tenant.api
+    with visits() as tab:
+        page = tab.go("live")
+        page.get_by_label("Connection").select_option(f"{way} only")
+        page.get_by_label("Size").select_option("256 × 256")
+        page.get_by_role("button", name="Start the session").click()
+        state = page.locator(".live-state")
+        expect(state).to_contain_text(f"Connected by {way}", timeout=90_000)
+        [session] = api.list("sessions", 10)
+        assert not speaking(api, session["id"])
+        page.wait_for_function(f"() => ({PLAYS})(document.querySelector('video'))", timeout=90_000)
+        page.locator("input[type=file]").set_input_files(speech)
+        until(lambda: speaking(api, session["id"]), "it says the file")
+        page.get_by_role("button", name="Interrupt").click()
+        expect(state).to_contain_text("Interrupted after")
+        until(lambda: not speaking(api, session["id"]), "it is silent")
+        page.get_by_role("button", name="Use the microphone").click()
+        until(lambda: speaking(api, session["id"]), "it says what the microphone hears")
+        expect(page.get_by_role("term").filter(has_text="Frames a second, sent")).to_be_visible()
+        page.get_by_role("button", name="End the session").click()
+        expect(page.get_by_role("button", name="Start the session")).to_be_focused()
+        until(lambda: not api.list("sessions", 10), "the session is gone")
+
+
+def speaking(api: Api, session_id: str) -> bool:
+    return bool(api.get(f"sessions/{session_id}")["speaking"])
+
+
 def test_the_avatar_page_shows_quality_figures_and_curve(visits: Visits, owner: Made) -> None:
     with visits() as tab:
         page = tab.go(f"avatars/{owner.avatar['id']}")
@@ -201,8 +233,7 @@ def test_all_of_it_works_by_keyboard(visits: Visits, owner: Made) -> None:
         expect(page.locator("main")).to_be_focused()
         page.keyboard.press("Tab")
         assert tab.focused() == "New avatar"
-        page.keyboard.press("Tab")
-        assert tab.focused() == owner.avatar["name"]
+        press_until(tab, owner.avatar["name"])
         outline = page.evaluate("getComputedStyle(document.activeElement, '::after').outlineStyle")
         assert outline == "solid"
         page.keyboard.press("Enter")

@@ -72,6 +72,19 @@ export function slot(pick, render) {
   return host;
 }
 
+/** Elements of items; those of items that have not changed stay the same, so nothing flickers. */
+export function kept(make) {
+  let before = new Map();
+  return (items) => {
+    const now = new Map(items.map((item) => {
+      const key = JSON.stringify(item);
+      return [key, before.get(key) ?? make(item)];
+    }));
+    before = now;
+    return [...now.values()];
+  };
+}
+
 let ids = 0;
 
 /** An id that nothing else has. */

@@ -11,11 +11,13 @@ const PLACES = [
   ["keys", "API keys"],
   ["system", "System"],
 ];
+const OF_OPERATOR = new Set(["keys", "system"]);
 const ROLES = { operator: "Operator", admin: "Admin", member: "Member" };
 
 /** The frame; `show(section, path, page)` puts a page in. */
 export function shell(me, signOut) {
-  const links = PLACES.map(([name, words]) => h("a", { href: `#/${name}` }, icon(name), words));
+  const places = PLACES.filter(([name]) => me.role !== "operator" || OF_OPERATOR.has(name));
+  const links = places.map(([name, words]) => h("a", { href: `#/${name}` }, icon(name), words));
   const main = h("main", { class: "main", id: "main", tabIndex: -1 });
   const skip = h("a", { class: "skip", href: "#main", on: { click: (event) => {
     event.preventDefault(); // the address names a page
@@ -32,7 +34,7 @@ export function shell(me, signOut) {
     main));
 
   function show(section, path, page) {
-    PLACES.forEach(([name], at) => {
+    places.forEach(([name], at) => {
       if (name === section) links[at].setAttribute("aria-current", "page");
       else links[at].removeAttribute("aria-current");
     });

@@ -1,6 +1,6 @@
 // All avatars of the tenant.
 
-import { fill, h } from "../dom.js";
+import { fill, h, kept } from "../dom.js";
 import { pause } from "../api.js";
 import { ended } from "../events.js";
 import { ago, left, percent } from "../format.js";
@@ -26,19 +26,20 @@ export function avatarsPage({ api, signal }) {
         actions: [create()],
       });
     }
-    const grid = h("ul", { class: "grid" }, avatars.map(tile));
-    if (avatars.some((avatar) => !ended(avatar))) watch(grid);
+    const tiles = kept(tile);
+    const grid = h("ul", { class: "grid" }, tiles(avatars));
+    if (avatars.some((avatar) => !ended(avatar))) watch(grid, tiles);
     return grid;
   }
 
   // Asked every now and then: a browser keeps only a few event streams open at once.
-  async function watch(grid) {
+  async function watch(grid, tiles) {
     for (;;) {
       await pause(LOOK_MS, signal).catch(() => {});
       if (signal.aborted) return;
       const avatars = await api.all("avatars", { signal, most: 400 }).catch(() => null);
       if (!avatars) continue;
-      fill(grid, avatars.map(tile));
+      fill(grid, tiles(avatars));
       if (avatars.every(ended)) return;
     }
   }

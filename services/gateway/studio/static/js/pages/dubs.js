@@ -1,6 +1,6 @@
 // All dubs of the tenant.
 
-import { fill, h } from "../dom.js";
+import { fill, h, kept } from "../dom.js";
 import { pause } from "../api.js";
 import { ended } from "../events.js";
 import { ago, left, length, percent } from "../format.js";
@@ -26,38 +26,36 @@ export function dubsPage({ api, signal }) {
       });
     }
     const named = new Map(avatars.map((avatar) => [avatar.id, avatar]));
-    const host = h("div", null, dubList(dubs, nameIn(named)));
-    if (dubs.some((dub) => !ended(dub))) watch(host, named);
-    return host;
+    const tiles = kept((dub) => tile(dub, named.get(dub.avatar)?.name ?? "An erased avatar"));
+    const grid = h("ul", { class: "grid" }, tiles(dubs));
+    if (dubs.some((dub) => !ended(dub))) watch(grid, tiles);
+    return grid;
   }
 
-  async function watch(host, named) {
+  async function watch(grid, tiles) {
     for (;;) {
       await pause(LOOK_MS, signal).catch(() => {});
       if (signal.aborted) return;
       const dubs = await api.all("dubs", { signal, most: 200 }).catch(() => null);
       if (!dubs) continue;
-      fill(host, dubList(dubs, nameIn(named)));
+      fill(grid, tiles(dubs));
       if (dubs.every(ended)) return;
     }
   }
 }
 
-const nameIn = (named) => (dub) => named.get(dub.avatar)?.name ?? "An erased avatar";
-
 /** Dubs as tiles; `nameOf` says what each is called. */
-export function dubList(dubs, nameOf) {
-  return h("ul", { class: "grid" }, dubs.map((dub) => {
-    const name = nameOf(dub);
-    return h("li", { class: "card tile" },
-      h("div", { class: "thumb" }, dub.preview_url ? h("img", { src: dub.preview_url, alt: "", loading: "lazy" }) : icon("dubs")),
-      h("div", { class: "tile-body" },
-        h("h2", null, h("a", { href: `#/dubs/${dub.id}`, id: `tile-${dub.id}` }, name)),
-        h("div", { class: "tile-line small" }, badge(dub.state), h("span", { class: "faint" }, ago(dub.created_at))),
-        ended(dub)
-          ? h("p", { class: "small soft figures" }, dub.error ? dub.error.message : dub.duration_s ? `${length(dub.duration_s)}, ${dub.format.toUpperCase()}` : dub.format.toUpperCase())
-          : h("div", { class: "progress small" },
-            h("div", { class: "progress-line soft" }, dub.state === "queued" ? "Waiting for a free worker" : left(dub.eta_s), h("span", null, percent(dub.fraction))),
-            h("progress", { max: 1, value: dub.fraction, "aria-label": `Progress of the dub of ${name}` }))));
-  }));
+export const dubList = (dubs, nameOf) => h("ul", { class: "grid" }, dubs.map((dub) => tile(dub, nameOf(dub))));
+
+function tile(dub, name) {
+  return h("li", { class: "card tile" },
+    h("div", { class: "thumb" }, dub.preview_url ? h("img", { src: dub.preview_url, alt: "", loading: "lazy" }) : icon("dubs")),
+    h("div", { class: "tile-body" },
+      h("h2", null, h("a", { href: `#/dubs/${dub.id}`, id: `tile-${dub.id}` }, name)),
+      h("div", { class: "tile-line small" }, badge(dub.state), h("span", { class: "faint" }, ago(dub.created_at))),
+      ended(dub)
+        ? h("p", { class: "small soft figures" }, dub.error ? dub.error.message : dub.duration_s ? `${length(dub.duration_s)}, ${dub.format.toUpperCase()}` : dub.format.toUpperCase())
+        : h("div", { class: "progress small" },
+          h("div", { class: "progress-line soft" }, dub.state === "queued" ? "Waiting for a free worker" : left(dub.eta_s), h("span", null, percent(dub.fraction))),
+          h("progress", { max: 1, value: dub.fraction, "aria-label": `Progress of the dub of ${name}` }))));
 }

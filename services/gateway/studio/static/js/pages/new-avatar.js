@@ -152,8 +152,9 @@ function videoForm({ api, signal, go }, consent) {
     });
     sending.remove();
     form.hidden = false;
-    if (body) go(`/avatars/${body.id}`);
-    else if (stopping.signal.aborted) fill(place, note("info", h("p", null, "Cancelled. The file is still chosen; upload it when you like.")));
+    if (body) return go(`/avatars/${body.id}`);
+    send.focus();
+    if (stopping.signal.aborted) fill(place, note("info", h("p", null, "Cancelled. The file is still chosen; upload it when you like.")));
     return undefined;
   };
 

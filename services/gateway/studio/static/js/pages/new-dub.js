@@ -69,8 +69,9 @@ function form({ api, signal, go }, avatars, chosen) {
     const dub = await busy(send, "Uploading", place, () => create(given, stopping.signal, bar));
     sending.remove();
     element.hidden = false;
-    if (dub) go(`/dubs/${dub.id}`);
-    else if (stopping.signal.aborted) fill(place, note("info", h("p", null, "Cancelled. The file is still chosen.")));
+    if (dub) return go(`/dubs/${dub.id}`);
+    send.focus();
+    if (stopping.signal.aborted) fill(place, note("info", h("p", null, "Cancelled. The file is still chosen.")));
     return undefined;
   };
 

@@ -32,7 +32,7 @@ export function select(options, props) {
 /** One of a few, each explained. `options` are `[value, name, explanation]`. */
 export function choices(legend, name, options, { chosen, on } = {}) {
   return h("fieldset", { class: "field" }, h("legend", { class: "legend" }, legend),
-    h("div", { class: "choices" }, options.map(([value, words, about]) =>
+    h("div", { class: options.length % 4 ? "choices" : "choices fours" }, options.map(([value, words, about]) =>
       h("label", { class: "choice" },
         h("input", { type: "radio", name, value, checked: value === chosen, on: on && { change: () => on(value) } }),
         h("b", null, words), about && h("span", { class: "hint" }, about)))));

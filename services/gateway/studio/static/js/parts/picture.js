@@ -12,8 +12,12 @@ export const trained = ({ jobs, preview_url: url, quality_picture_url: quality }
 /** The face alone, to fill a place with. */
 export function face(avatar) {
   if (!trained(avatar)) return icon("avatars");
-  const image = h("img", { class: "half", src: avatar.preview_url, alt: "", loading: "lazy" });
-  image.addEventListener("load", () => crop(image));
+  const image = h("img", { class: "half", src: avatar.preview_url, alt: "" });
+  image.style.visibility = "hidden"; // until it is cut
+  image.addEventListener("load", () => {
+    crop(image);
+    image.style.visibility = "";
+  });
   return image;
 }
 
