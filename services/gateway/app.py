@@ -85,17 +85,17 @@ def make_app(settings: GatewaySettings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
+    if origins := settings.live.allow_origins:
+        # Pages elsewhere hold sessions by the session's token, never by a cookie.
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]
+        )
     app.add_middleware(RequestScope)
     errors.install(app)
     for part in (uploads, consents, avatars, dubs, jobs, webhooks, events, keys, system):
         app.include_router(part.router)
     app.include_router(live_routes.router)
     app.include_router(live_websocket.router)
-    if origins := settings.live.allow_origins:
-        # Pages elsewhere hold sessions by the session's token, never by a cookie.
-        app.add_middleware(
-            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]
-        )
     _add_health(app)
     add_studio(app, settings)
     return app

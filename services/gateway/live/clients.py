@@ -14,11 +14,10 @@ import grpc
 from services.common.errors import Unavailable
 from services.common.resolve import resolve
 from services.common.rpc import open_channel, remote_errors
-from services.common.rpc.messages import artifact_ref_message, object_ref_message
+from services.common.rpc.messages import artifact_ref_message
 from services.common.settings import RpcSettings
 from services.gateway.live.ports import (
     Accepted,
-    Background,
     Features,
     FromRenderer,
     HeardFeatures,
@@ -144,7 +143,7 @@ class _GrpcRenderer:
             avatar_version=subject.avatar_version,
             bundle=artifact_ref_message(subject.bundle),
             encoder_version=encoder_version,
-            video_options=_options(subject.background, size_px),
+            video_options=_options(subject.colour, size_px),
             session_id=subject.session,
             context_before=[_features(each) for each in context],
         )
@@ -162,13 +161,11 @@ class _GrpcRenderer:
             call.cancel()
 
 
-def _options(background: Background, size_px: tuple[int, int]) -> renderer_pb2.VideoOptions:
+def _options(colour: str, size_px: tuple[int, int]) -> renderer_pb2.VideoOptions:
     behind = renderer_pb2.Background()
-    if background.colour:
-        red, green, blue = bytes.fromhex(background.colour[1:])
+    if colour:
+        red, green, blue = bytes.fromhex(colour[1:])
         behind.colour.CopyFrom(renderer_pb2.RgbColour(red=red, green=green, blue=blue))
-    elif background.image is not None:
-        behind.image.CopyFrom(object_ref_message(background.image))
     else:
         behind.source.SetInParent()
     return renderer_pb2.VideoOptions(

@@ -23,7 +23,7 @@ from services.gateway.errors import LimitReached, SessionElsewhere
 from services.gateway.live import metrics
 from services.gateway.live.clients import LiveServices
 from services.gateway.live.clock import SystemClock
-from services.gateway.live.ports import Background, Subject
+from services.gateway.live.ports import Subject
 from services.gateway.live.session import EndedOut, LiveSession
 from services.gateway.live.tokens import digest_of, new_token, token_key
 from services.gateway.model import AvatarRecord, SessionRecord, now_s
@@ -42,7 +42,7 @@ class Wishes:
 
     width_px: int
     height_px: int
-    background: Background
+    colour: str
     sample_rate_hz: int
     max_duration_s: float | None
     idle_timeout_s: float | None
@@ -240,7 +240,7 @@ class LiveDesk:
         assert avatar.bundle is not None
         subject = Subject(
             record.id, record.tenant, f"{avatar.resource}/versions/{avatar.version}",
-            avatar.bundle, wishes.background,
+            avatar.bundle, wishes.colour,
         )  # fmt: skip
         return LiveSession(
             subject, services, services, self.settings, SystemClock(),

@@ -8,26 +8,21 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.common.artifacts import ArtifactRef
-from services.common.storage import ObjectRef
-
-
-@dataclass(frozen=True)
-class Background:
-    """What stands behind the person: the source's own, a colour ``#rrggbb``, or a picture."""
-
-    colour: str = ""
-    image: ObjectRef | None = None
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom a session shows."""
+    """Whom a session shows.
+
+    Args:
+        colour: what stands behind the person, ``#rrggbb``; empty: what was filmed.
+    """
 
     session: str
     tenant: str
     avatar_version: str
     bundle: ArtifactRef
-    background: Background = Background()
+    colour: str = ""
 
 
 @dataclass(frozen=True)

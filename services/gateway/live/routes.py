@@ -16,7 +16,6 @@ from services.gateway.core import Gateway, GatewayDep
 from services.gateway.errors import ParamError, SessionElsewhere
 from services.gateway.idempotency import OnceDep
 from services.gateway.live.desk import Opened, Wishes
-from services.gateway.live.ports import Background
 from services.gateway.live.session import LiveSession
 from services.gateway.live.settings import IceServer, LiveSettings
 from services.gateway.live.sound import RATES_HZ
@@ -262,7 +261,7 @@ def _wishes(body: NewSession) -> Wishes:
             reason="BACKGROUND_INVALID", remedy="Send kind colour and colour together.",
         )  # fmt: skip
     return Wishes(
-        body.width_px, body.height_px, Background(colour or ""), body.sample_rate_hz,
+        body.width_px, body.height_px, colour or "", body.sample_rate_hz,
         body.max_duration_s, body.idle_timeout_s,
     )  # fmt: skip
 

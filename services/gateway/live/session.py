@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from services.common import logs
+from services.common.errors import Unavailable
 from services.gateway.live import metrics
 from services.gateway.live.clock import Clock
 from services.gateway.live.frames import Frame, FrameQueue
@@ -180,7 +181,7 @@ class LiveSession:
             SyncTalkError: one of them does not take the session.
         """
         try:
-            version = await self._hearing.open()
+            version = await self._heard()
             accepted = await self._rendering.open(version, self.size_px)
         except BaseException:
             await self._close()
@@ -190,6 +191,17 @@ class LiveSession:
         self._active_s = self._unattended_s = self._began_s = now_s
         self._timeline = Timeline(self._buffer, now_s, self._settings.delay_ms)
         self._task = asyncio.create_task(self._run())
+
+    async def _heard(self) -> str:
+        try:
+            async with asyncio.timeout(self._settings.open_timeout_s):
+                return await self._hearing.open()
+        except TimeoutError:
+            raise Unavailable(
+                "the expression service does not answer",
+                reason="EXPRESSION_STALLED",
+                remedy="Try again, or add expression services.",
+            ) from None
 
     def push_audio(self, pcm: bytes) -> None:
         """Have samples said: signed 16-bit little-endian mono at ``rate_hz``.

@@ -26,7 +26,7 @@ from aiortc.mediastreams import MediaStreamError
 from services.common import logs
 from services.gateway.live import metrics
 from services.gateway.live.fmp4 import VIDEO_HZ
-from services.gateway.live.news import Speedometer, ToClient, news_of, obey, ready
+from services.gateway.live.news import Speedometer, ToClient, listen, news_of, obey, ready
 from services.gateway.live.session import AudioOut, LiveSession, Out, Subscription, VideoOut
 from services.gateway.live.settings import IceServer
 from services.gateway.live.sound import BLOCK_SAMPLES, RATE_HZ, Resampler
@@ -176,7 +176,11 @@ class Viewer:
         self._tell(ready(self._session, None))
 
     async def _obey(self, channel: RTCDataChannel, message: str | bytes) -> None:
-        if isinstance(message, str) and (answer := await obey(self._session, message)) is not None:
+        if isinstance(message, bytes):
+            answer = listen(self._session, message)
+        else:
+            answer = await obey(self._session, message)
+        if answer is not None:
             channel.send(answer.model_dump_json())
 
     async def _hear(self, microphone: MediaStreamTrack) -> None:

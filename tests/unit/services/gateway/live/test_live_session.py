@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -467,6 +469,26 @@ def test_a_session_waits_for_a_connection_that_comes_back() -> None:
         async with on_stage(settings=replace_settings(reconnect_s=2)) as stage:
             await stage.wait(5)
             assert stage.session.ended is None
+
+    run(main())
+
+
+def test_two_hundred_sessions_leave_nothing_behind() -> None:
+    async def main() -> None:
+        gone: list[weakref.ref[LiveSession]] = []
+        renderer = FakeRenderer()
+        for _ in range(200):
+            async with on_stage(renderer) as stage:
+                gone.append(weakref.ref(stage.session))
+                stage.session.push_audio(tone(1))
+                await stage.wait(0.3)
+                if len(gone) % 2:
+                    stage.session.clear_buffer()
+            del stage
+        gc.collect()
+        assert [ref for ref in gone if ref() is not None] == []
+        assert renderer.open == 0
+        assert len(asyncio.all_tasks()) == 1
 
     run(main())
 
