@@ -51,6 +51,7 @@ _RAY_VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Else Ray gives up after 30 s, which a busy machine may need.
     "RAY_agent_register_timeout_ms": "300000",
+    "RAY_raylet_start_wait_time_s": "300",
 }
 
 log = logs.logger(__name__)
@@ -215,7 +216,8 @@ def _deploy(settings: RendererSettings, port: int) -> None:
     options["graceful_shutdown_timeout_s"] = settings.rpc.drain_s
     http = {"host": settings.rpc.host, "port": free_port()}
     serve.start("HeadOnly", http, grpc_options={**config["grpc_options"], "port": port})
-    serve.run(_DEPLOYMENT.options(**options).bind(), name=application["name"], route_prefix=None)
+    deployment = _DEPLOYMENT.options(**options)
+    serve.run(deployment.bind(), name=application["name"], route_prefix=application["route_prefix"])
 
 
 def _shutdown_timeout_s() -> float:
