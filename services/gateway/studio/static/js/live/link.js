@@ -91,7 +91,9 @@ async function openWebRtc(link) {
   const peer = new RTCPeerConnection({ iceServers: session.ice_servers ?? [] });
   try {
     const stream = new MediaStream();
-    peer.addTransceiver("video", { direction: "recvonly" });
+    const picture = peer.addTransceiver("video", { direction: "recvonly" });
+    const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
+    picture.setCodecPreferences?.(codecs.filter(({ mimeType }) => /h264|rtx/i.test(mimeType))); // what renderers make
     peer.addTransceiver("audio", { direction: "recvonly" });
     const control = peer.createDataChannel("control");
     control.onmessage = ({ data }) => link.heard(data);
