@@ -89,8 +89,8 @@ class Viewer:
             InputError: the offer cannot be read, or has no H.264.
         """
         try:
+            self._add_tracks()  # first: codecs are chosen when the offer is read
             await self._peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
-            self._add_tracks()
             await self._peer.setLocalDescription(await self._peer.createAnswer())
         except Exception as error:
             await self._peer.close()
@@ -104,18 +104,14 @@ class Viewer:
         return str(self._peer.localDescription.sdp)
 
     def _add_tracks(self) -> None:
-        codecs = [
-            codec
-            for codec in RTCRtpSender.getCapabilities("video").codecs
-            if codec.mimeType.lower() in (_H264, "video/rtx")
-        ]
-        for transceiver in self._peer.getTransceivers():
-            if transceiver.kind == "video":
-                transceiver.setCodecPreferences(codecs)
-                sender: Any = self._peer.addTrack(self._video)
-                sender._send_keyframe = self._session.request_key_frame
-            else:
-                self._peer.addTrack(self._audio)
+        sender: Any = self._peer.addTrack(self._video)
+        sender._send_keyframe = self._session.request_key_frame
+        self._peer.addTrack(self._audio)
+        (transceiver,) = (each for each in self._peer.getTransceivers() if each.sender is sender)
+        codecs = RTCRtpSender.getCapabilities("video").codecs
+        transceiver.setCodecPreferences(
+            [codec for codec in codecs if codec.mimeType.lower() in (_H264, "video/rtx")]
+        )
 
     async def _serve(self) -> None:
         try:

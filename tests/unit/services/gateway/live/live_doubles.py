@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -121,7 +121,8 @@ class FakeExpression:
 
 @dataclass(eq=False)
 class FakeRenderer:
-    """Frame: ``b"{session} {slot} {loudness} {target}"``; every 25th a key frame."""
+    """Frame: ``b"{session} {slot} {loudness} {target}"``, or what ``draw`` makes of loudness and
+    whether it must be a key frame; every 25th is one."""
 
     target: str = "r1"
     latency_s: float = 0.02
@@ -134,6 +135,8 @@ class FakeRenderer:
     contexts: list[list[int]] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     interruptions: list[int] = field(default_factory=list)
+    key_requests: int = 0
+    draw: Callable[[int, bool], bytes] | None = None
     dead: bool = False
     silent: bool = False
     _streams: set[asyncio.Queue[FromRenderer | None]] = field(default_factory=set)
@@ -204,6 +207,7 @@ class FakeRenderer:
         async for message in features:
             if isinstance(message, KeyFrame):
                 since_key = GOP
+                self.key_requests += 1
             elif isinstance(message, Interrupt):
                 waiting.clear()
                 since_key = GOP
@@ -217,7 +221,8 @@ class FakeRenderer:
                     made = waiting.popleft()
                     await asyncio.sleep(self.latency_s + self.slow_per_px * size[0])
                     text = f"{subject.session} {made.slot} {made.row[0]:.0f} {self.target}"
-                    answers.put_nowait(Rendered(made.slot, text.encode(), key))
+                    data = self.draw(int(made.row[0]), key) if self.draw else text.encode()
+                    answers.put_nowait(Rendered(made.slot, data, key))
         answers.put_nowait(None)
 
 
