@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from synctalk.dataset import SubjectDataset
 from synctalk.expression import (
     CodebookUsage,
@@ -15,6 +13,7 @@ from synctalk.expression import (
 )
 from synctalk.progress import ProgressCallback, StageProgress
 from synctalk.training.subject import Subject
+from synctalk.training.threads import one_thread_an_operation
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,7 @@ def fit_expression(
     stage = StageProgress(progress, "expression", 1)
     learn = subject.usable.copy()
     learn[dataset.held_out_range.start :] = False
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # its products are so small that waking a second thread costs more
-    try:
+    with one_thread_an_operation():
         fitted = fit_subject_expression(
             subject.driving.expression,
             dataset.tracks.blendshapes,
@@ -54,7 +51,5 @@ def fit_expression(
             dataset.manifest.cuts,
             training,
         )
-    finally:
-        torch.set_num_threads(threads)
     stage.advance()
     return FittedExpression(*fitted) if fitted is not None else None

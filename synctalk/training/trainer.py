@@ -35,6 +35,7 @@ from synctalk.training.config import TrainConfig
 from synctalk.training.data import FrameStack, head_window, load_frames, mouth_weight
 from synctalk.training.optimiser import Adam, Group
 from synctalk.training.subject import study
+from synctalk.training.threads import one_thread_an_operation
 from synctalk.training.views import View, ViewGradient, ViewLoss, ViewPool
 
 SEED_VIEWS = 40
@@ -130,6 +131,10 @@ class Trainer:
             Cancelled, KeyboardInterrupt: as raised by the progress callback or the user, after
                 ``save`` was called, so that the run can be resumed.
         """
+        with one_thread_an_operation():  # views and the optimiser have threads of their own
+            self._run(save, save_every_s)
+
+    def _run(self, save: Callable[[Checkpoint], None], save_every_s: float) -> None:
         stage = StageProgress(self._progress, "train", self.config.steps)
         stage.done = self.step
         saved = started = time.monotonic()
