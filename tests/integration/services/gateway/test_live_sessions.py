@@ -126,7 +126,7 @@ class Stream:
     media: bytearray = field(default_factory=bytearray)
     news: list[Json] = field(default_factory=list)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 120) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 300) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 message = await self.socket.recv()
@@ -259,7 +259,7 @@ class Call:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 120) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 300) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 self.changed.clear()

@@ -39,7 +39,7 @@ class Peer:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(300):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()
