@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from harness import Made, Suite, until
 from playwright.sync_api import Browser, Page, expect
 from studio_browser import Visit, open_browser, visit
 
-from services.cli.api import Api
+from services.cli.api import Api, Resource
 
 Visits = Callable[..., AbstractContextManager[Visit]]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -61,7 +61,7 @@ def test_from_upload_to_a_video_that_plays(
         made_id = see_progress(page)
         cancel(page)
         delete(page, "Ivy")
-        assert made_id not in {item["id"] for item in owner.tenant.api.list("avatars", 100)}
+        assert made_id not in ids(owner.tenant.api.list("avatars", 100))
         make_dub(tab, owner.avatar["id"], speech)
         watch(page)
 
@@ -138,20 +138,24 @@ def test_talking_live(visits: Visits, owner: Made, speech: Path, way: str) -> No
         page.get_by_role("button", name="Start the session").click()
         state = page.locator(".live-state")
         expect(state).to_contain_text(f"Connected by {way}", timeout=90_000)
-        [session] = api.list("sessions", 10)
-        assert not speaking(api, session["id"])
+        session = api.list("sessions", 1)[0]["id"]
+        assert not speaking(api, session)
         page.wait_for_function(f"() => ({PLAYS})(document.querySelector('video'))", timeout=90_000)
         page.locator("input[type=file]").set_input_files(speech)
-        until(lambda: speaking(api, session["id"]), "it says the file")
+        until(lambda: speaking(api, session), "it says the file")
         page.get_by_role("button", name="Interrupt").click()
         expect(state).to_contain_text("Interrupted after")
-        until(lambda: not speaking(api, session["id"]), "it is silent")
+        until(lambda: not speaking(api, session), "it is silent")
         page.get_by_role("button", name="Use the microphone").click()
-        until(lambda: speaking(api, session["id"]), "it says what the microphone hears")
+        until(lambda: speaking(api, session), "it says what the microphone hears")
         expect(page.get_by_role("term").filter(has_text="Frames a second, sent")).to_be_visible()
         page.get_by_role("button", name="End the session").click()
         expect(page.get_by_role("button", name="Start the session")).to_be_focused()
-        until(lambda: not api.list("sessions", 10), "the session is gone")
+        until(lambda: session not in ids(api.list("sessions", 10)), "the session is gone")
+
+
+def ids(found: Sequence[Resource]) -> set[str]:
+    return {item["id"] for item in found}
 
 
 def speaking(api: Api, session_id: str) -> bool:
