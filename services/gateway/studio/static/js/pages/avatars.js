@@ -6,6 +6,7 @@ import { ended } from "../events.js";
 import { ago, left, percent } from "../format.js";
 import { PRESETS } from "../words.js";
 import { face } from "../parts/picture.js";
+import { sentence } from "../parts/problem.js";
 import { badge, empty, link, loaded, page } from "../parts/page.js";
 
 const LOOK_MS = 3000;
@@ -52,7 +53,7 @@ function tile(avatar) {
       h("h2", null, h("a", { href: `#/avatars/${avatar.id}`, id: `tile-${avatar.id}` }, avatar.name)),
       h("div", { class: "tile-line small" }, badge(avatar.state), h("span", { class: "faint" }, ago(avatar.created_at))),
       ended(avatar)
-        ? h("p", { class: "small soft" }, avatar.error ? avatar.error.message : `${PRESETS[avatar.preset][0]}, ${avatar.size_px} × ${avatar.size_px}`)
+        ? h("p", { class: "small soft" }, avatar.state === "failed" && avatar.error ? sentence(avatar.error.message) : `${PRESETS[avatar.preset][0]}, ${avatar.size_px} × ${avatar.size_px}`)
         : h("div", { class: "progress small" },
           h("div", { class: "progress-line soft" }, left(avatar.eta_s), h("span", null, percent(avatar.fraction))),
           h("progress", { max: 1, value: avatar.fraction, "aria-label": `Progress of ${avatar.name}` }))));

@@ -6,6 +6,7 @@ import { ended } from "../events.js";
 import { ago, left, length, percent } from "../format.js";
 import { icon } from "../parts/icons.js";
 import { badge, empty, link, loaded, page } from "../parts/page.js";
+import { sentence } from "../parts/problem.js";
 
 const LOOK_MS = 3000;
 
@@ -54,7 +55,7 @@ function tile(dub, name) {
       h("h2", null, h("a", { href: `#/dubs/${dub.id}`, id: `tile-${dub.id}` }, name)),
       h("div", { class: "tile-line small" }, badge(dub.state), h("span", { class: "faint" }, ago(dub.created_at))),
       ended(dub)
-        ? h("p", { class: "small soft figures" }, dub.error ? dub.error.message : dub.duration_s ? `${length(dub.duration_s)}, ${dub.format.toUpperCase()}` : dub.format.toUpperCase())
+        ? h("p", { class: "small soft figures" }, dub.state === "failed" && dub.error ? sentence(dub.error.message) : dub.duration_s ? `${length(dub.duration_s)}, ${dub.format.toUpperCase()}` : dub.format.toUpperCase())
         : h("div", { class: "progress small" },
           h("div", { class: "progress-line soft" }, dub.state === "queued" ? "Waiting for a free worker" : left(dub.eta_s), h("span", null, percent(dub.fraction))),
           h("progress", { max: 1, value: dub.fraction, "aria-label": `Progress of the dub of ${name}` }))));

@@ -62,7 +62,8 @@ function stage(context, avatars, chosen) {
     before.hidden = true;
     during.hidden = false;
     fill(during, current.controls);
-    current.controls.querySelector("button").focus();
+    current.controls.querySelector("button").focus({ preventScroll: true });
+    screen.scrollIntoView({ block: "nearest" });
   }
 
   function ended(words) {

@@ -63,7 +63,7 @@ export function dropZone({ label, accept, hint, onFile, preview = () => null }) 
       shown,
       h("div", { class: "picked-line" },
         h("span", null, h("strong", null, file.name), " ", h("span", { class: "soft" }, size(file.size))), change)));
-    change.focus();
+    change.focus({ preventScroll: true });
     onFile(file);
   }
 

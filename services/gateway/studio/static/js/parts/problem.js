@@ -20,7 +20,8 @@ export function problem(error, { title, onRetry, actions = [] } = {}) {
     (again || actions.length > 0) && h("div", { class: "button-row" }, again, actions)));
 }
 
-function sentence(text) {
+/** With a capital and a full stop. */
+export function sentence(text) {
   if (!text) return "";
   const begun = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
