@@ -2,7 +2,8 @@
 
 ``python proto/generate.py`` writes; with ``--check`` it compares, names what differs, and fails.
 protoc derives Python imports from proto paths (``avatar.v1``); they are moved under
-``services.gen`` so that an installed package needs no change of ``sys.path``.
+``services.gen`` so that an installed package needs no change of ``sys.path``. So are the modules
+that messages say they are from, which Ray Serve looks for when it passes messages on.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PROTO = Path(__file__).resolve().parent
 STUBS = PROTO.parent / "services" / "gen"
 GOOGLE = Path(grpc_tools.__file__).parent / "_proto"
 MARKER = '"""Generated from proto/ by proto/generate.py; not to be edited."""\n'
-OUR_IMPORT = re.compile(r"^(from|import) avatar\.", re.MULTILINE)
+OUR_IMPORT = re.compile(r"^(from |import |_builder\.\w+\(DESCRIPTOR, ')avatar\.", re.MULTILINE)
 
 
 def generate(out: Path) -> None:
@@ -40,7 +41,7 @@ def generate(out: Path) -> None:
     if protoc.main(arguments) != 0:
         raise SystemExit("protoc failed")
     for path in out.rglob("*.py*"):
-        path.write_text(OUR_IMPORT.sub(r"\1 services.gen.avatar.", path.read_text()))
+        path.write_text(OUR_IMPORT.sub(r"\1services.gen.avatar.", path.read_text()))
     for folder in (out, *(path for path in out.rglob("*") if path.is_dir())):
         (folder / "__init__.py").write_text(MARKER)
 
