@@ -30,7 +30,7 @@ from services.gateway.live.ports import (
     Subject,
     ToRenderer,
 )
-from services.gateway.live.sound import BLOCK_SAMPLES, RATE_HZ
+from services.gateway.live.sound import RATE_HZ
 from services.gen.avatar.v1 import expression_pb2, renderer_pb2, types_pb2
 from services.gen.avatar.v1.expression_pb2_grpc import ExpressionServiceStub
 from services.gen.avatar.v1.renderer_pb2_grpc import RendererServiceStub
@@ -228,7 +228,7 @@ async def _speech(
         yield expression_pb2.GenerateRequest(
             audio=expression_pb2.AudioChunk(data=pcm, first_sample=first)
         )
-        first += BLOCK_SAMPLES
+        first += len(pcm) // 2
 
 
 async def _heard(

@@ -20,7 +20,7 @@ from synctalk.errors import SyncTalkError
 
 log = logs.logger(__name__)
 _RECENT_BLOCKS = 50
-_AHEAD_BLOCKS = 250
+_AHEAD = 125
 _AGAIN_S, _TRIES = 0.25, 40
 
 
@@ -49,8 +49,9 @@ class Hearing:
         self._first_block = 0
         self._last_slot = -1
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=_RECENT_BLOCKS)
-        self._queue = asyncio.Queue[bytes](_AHEAD_BLOCKS)
+        self._queue = asyncio.Queue[bytes](_AHEAD)
         self._fed = 0
+        self._odd = b""
         self._maps: list[tuple[int, int]] = []  # (frame of the stream, frame of the session)
         self._scope = asyncio.timeout(None)
         self._task: asyncio.Task[None] | None = None
@@ -96,9 +97,12 @@ class Hearing:
             if block % 2:
                 return  # a stream begins with a whole frame
             self._maps = [(0, block // 2)]
+        # No frame is complete with an odd block: it goes with the next one.
+        self._odd, pcm = (pcm, b"") if self._fed % 2 else (b"", self._odd + pcm)
         self._fed += 1
         try:
-            self._queue.put_nowait(pcm)
+            if pcm:
+                self._queue.put_nowait(pcm)
         except asyncio.QueueFull:  # the service stands still: leave this stream, if there is one
             with contextlib.suppress(RuntimeError):
                 self._scope.reschedule(0)
@@ -162,8 +166,9 @@ class Hearing:
 
     def _rewind(self) -> None:
         """Prepare the next stream, which hears again what was heard lately."""
-        self._queue = asyncio.Queue(_AHEAD_BLOCKS)
+        self._queue = asyncio.Queue(_AHEAD)
         self._fed = 0
+        self._odd = b""
         self._maps = []
         for block, pcm in self._recent:
             self._put(block, pcm)

@@ -55,7 +55,7 @@ class Expression(Protocol):
         """A causal stream: the encoder's version, and features as they come.
 
         Args:
-            blocks: PCM at 48 kHz; its end ends the stream.
+            blocks: PCM at 48 kHz, in order; the stream ends with them.
 
         Raises:
             SyncTalkError: whatever the service says.

@@ -31,7 +31,7 @@ from services.gateway.live.ports import (
     Subject,
     ToRenderer,
 )
-from services.gateway.live.sound import BLOCK_SAMPLES
+from services.gateway.live.sound import BLOCK_BYTES
 
 T = TypeVar("T")
 LISTING = ObjectRef("tenants/acme/avatars/av_1/bundles/v1/listing.json", 2, "0" * 64)
@@ -109,11 +109,12 @@ class FakeExpression:
         heard = list[int]()
         frame = 0
         async for pcm in blocks:
-            assert len(pcm) == 2 * BLOCK_SAMPLES
-            heard.append(loudness(pcm))
+            assert len(pcm) % BLOCK_BYTES == 0
+            blocks_of = range(0, len(pcm), BLOCK_BYTES)
+            heard += [loudness(pcm[at : at + BLOCK_BYTES]) for at in blocks_of]
             if broken.is_set():
                 raise Unavailable("broken", reason="RPC_UNAVAILABLE")
-            if len(heard) >= 2 * frame + 3:
+            while len(heard) >= 2 * frame + 3:
                 await asyncio.sleep(self.latency_s)
                 yield HeardFeatures(frame, [float(max(heard[2 * frame : 2 * frame + 2]))])
                 frame += 1
