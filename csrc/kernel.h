@@ -111,6 +111,14 @@ struct AdamStep {
   float lr, beta1, beta2, eps, weight_decay, bias1, bias2;
 };
 
+// A linear basis on many columns: [rank, columns], weights [views, rank], a factor of each column.
+struct LowRank {
+  const float *basis, *w, *mask;
+  int rank, views;
+  int64_t columns;
+  int64_t stride;  // floats from one view's columns to the next view's
+};
+
 struct Variant {
   const char* name;
   int width;
@@ -121,6 +129,9 @@ struct Variant {
   void (*loss_forward)(LossBand&);
   void (*loss_backward)(LossBand&);
   void (*adam)(const AdamStep&, int64_t begin, int64_t end);
+  void (*low_rank_add)(const LowRank&, float* out, int64_t begin, int64_t end);
+  void (*low_rank_backward)(const LowRank&, const float* grad, float* v_basis, double* v_w,
+                            int64_t begin, int64_t end);
 };
 
 const Variant& baseline_variant();

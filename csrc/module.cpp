@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "composite.h"
 #include "loss.h"
@@ -180,6 +181,49 @@ void py_adam(Out param, In grad, Out exp_avg, Out exp_avg_sq, double lr, double 
   });
 }
 
+// Columns that stay in the first cache with their views' sums.
+constexpr int64_t kColumns = 1 << 11;
+
+LowRank low_rank(const In& basis, const In& w, const In& mask, int64_t values, int64_t begin) {
+  expect(basis.ndim() == 2 && w.ndim() == 2, "basis and w must have two dimensions");
+  const int64_t rank = int64_t(basis.shape(0)), columns = int64_t(basis.shape(1));
+  const int64_t views = int64_t(w.shape(0));
+  expect_size(w, views * rank, "w");
+  expect_size(mask, columns, "mask");
+  expect(views > 0 && values % views == 0, "a whole row for every view is needed");
+  expect(begin >= 0 && begin + columns <= values / views, "the columns leave the row");
+  return {basis.data(), w.data(), mask.data(), int(rank), int(views), columns, values / views};
+}
+
+void py_low_rank_add(Out out, int64_t begin, In basis, In w, In mask, int threads) {
+  const LowRank a = low_rank(basis, w, mask, int64_t(out.size()), begin);
+  nb::gil_scoped_release release;
+  parallel_for((a.columns + kColumns - 1) / kColumns, threads, [&](int64_t k) {
+    variant().low_rank_add(a, out.data() + begin, k * kColumns,
+                           std::min(a.columns, (k + 1) * kColumns));
+  });
+}
+
+void py_low_rank_backward(In grad, int64_t begin, In basis, In w, In mask, Out v_basis, Out v_w,
+                          int threads) {
+  const LowRank a = low_rank(basis, w, mask, int64_t(grad.size()), begin);
+  expect_size(v_basis, a.rank * a.columns, "v_basis");
+  expect_size(v_w, int64_t(a.views) * a.rank, "v_w");
+  const int64_t blocks = (a.columns + kColumns - 1) / kColumns;
+  const int64_t weights = int64_t(a.views) * a.rank;
+  nb::gil_scoped_release release;
+  std::vector<double> parts(size_t(blocks * weights));
+  parallel_for(blocks, threads, [&](int64_t k) {
+    variant().low_rank_backward(a, grad.data() + begin, v_basis.data(), parts.data() + k * weights,
+                                k * kColumns, std::min(a.columns, (k + 1) * kColumns));
+  });
+  for (int64_t i = 0; i < weights; ++i) {  // always in this order: threads change no bit
+    double sum = 0;
+    for (int64_t k = 0; k < blocks; ++k) sum += parts[size_t(k * weights + i)];
+    v_w.data()[i] = float(sum);
+  }
+}
+
 void py_composite_yuv(In rgb, In alpha, OutBytes y, OutBytes u, OutBytes v, int left, int top) {
   expect(rgb.ndim() == 3 && rgb.shape(2) == 3, "rgb must be [h, w, 3]");
   expect(y.ndim() == 2 && u.ndim() == 2 && v.ndim() == 2, "planes must have two dimensions");
@@ -232,6 +276,12 @@ NB_MODULE(_kernel, m) {
         nb::arg("exp_avg").noconvert(), nb::arg("exp_avg_sq").noconvert(), nb::arg("lr"),
         nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps"), nb::arg("step"),
         nb::arg("weight_decay"), nb::arg("threads"));
+  m.def("low_rank_add", &py_low_rank_add, nb::arg("out").noconvert(), nb::arg("begin"),
+        nb::arg("basis").noconvert(), nb::arg("w").noconvert(), nb::arg("mask").noconvert(),
+        nb::arg("threads"));
+  m.def("low_rank_backward", &py_low_rank_backward, nb::arg("grad").noconvert(), nb::arg("begin"),
+        nb::arg("basis").noconvert(), nb::arg("w").noconvert(), nb::arg("mask").noconvert(),
+        nb::arg("v_basis").noconvert(), nb::arg("v_w").noconvert(), nb::arg("threads"));
   m.def("composite_yuv", &py_composite_yuv, nb::arg("rgb").noconvert(),
         nb::arg("alpha").noconvert(), nb::arg("y").noconvert(), nb::arg("u").noconvert(),
         nb::arg("v").noconvert(), nb::arg("left"), nb::arg("top"));

@@ -8,12 +8,14 @@ namespace {
 #include "raster.inl"
 #include "loss.inl"
 #include "adam.inl"
+#include "bases.inl"
 }  // namespace
 
 const Variant& VARIANT_FUNCTION() {
   static constexpr Variant variant = {VARIANT_NAME,     kWidth,       project,
                                       raster_forward,   raster_backward, project_backward,
-                                      loss_forward,     loss_backward,   adam};
+                                      loss_forward,     loss_backward,   adam,
+                                      low_rank_add,     low_rank_backward};
   return variant;
 }
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from synctalk.face_sync import FacialMask
 from synctalk.gaussians.scene import N_COLUMNS
+from synctalk.render import Basis, add_bases
 
 HIDDEN = 48
 
@@ -111,14 +112,12 @@ class BasisDeformation(nn.Module):
 
     def combine(self, w: DrivingCoefficients) -> Tensor:
         """Deformed parameters [V,N,14] from basis weights."""
-        views, n = len(w), self.base.shape[0]
-        params = self.base + (w.pose @ self.basis_pose).view(views, n, N_COLUMNS)
-        lip = (w.lip @ self.basis_lip).view(views, self.n_lower, N_COLUMNS) * self.get_buffer(
-            "m_lip"
-        )
-        exp = (w.expression @ self.basis_exp).view(
-            views, self.n_upper, N_COLUMNS
-        ) * self.get_buffer("m_exp")
-        params[:, : self.n_lower] += lip
-        params[:, n - self.n_upper :] += exp
-        return params * self.get_buffer("column_scale")
+        scale, n = self.get_buffer("column_scale"), self.base.shape[0]
+        rows = (self.base * scale).view(1, -1)
+        upper = N_COLUMNS * (n - self.n_upper)
+        bases = [
+            Basis(0, self.basis_pose, w.pose, scale.repeat(n)),
+            Basis(0, self.basis_lip, w.lip, (self.get_buffer("m_lip") * scale).view(-1)),
+            Basis(upper, self.basis_exp, w.expression, (self.get_buffer("m_exp") * scale).view(-1)),
+        ]
+        return add_bases(rows, bases).view(len(w), n, N_COLUMNS)

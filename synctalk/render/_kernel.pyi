@@ -73,6 +73,19 @@ def adam_step(
     weight_decay: float,
     threads: int,
 ) -> None: ...
+def low_rank_add(
+    out: Tensor, begin: int, basis: Tensor, w: Tensor, mask: Tensor, threads: int
+) -> None: ...
+def low_rank_backward(
+    grad: Tensor,
+    begin: int,
+    basis: Tensor,
+    w: Tensor,
+    mask: Tensor,
+    v_basis: Tensor,
+    v_w: Tensor,
+    threads: int,
+) -> None: ...
 def composite_yuv(
     rgb: NDArray[np.float32],
     alpha: NDArray[np.float32],
