@@ -30,7 +30,7 @@ HEAD = """\
 
 ```sh
 helm install demo helm/avatar -f helm/avatar/values-small.yaml      # one small node, to look at it
-helm install avatar helm/avatar -f helm/avatar/values-production.yaml -f mine.yaml
+helm install avatar helm/avatar -f helm/avatar/values-production.yaml -f mine.yaml --timeout 15m
 helm test demo
 ```
 
