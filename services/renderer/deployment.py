@@ -119,15 +119,16 @@ class Renderer:
     @contextmanager
     def _call(self, context: RayServegRPCContext) -> Iterator[None]:
         metadata = dict(context.invocation_metadata())
-        with logs.request_scope(metadata.get("x-request-id")):
-            try:
-                self._check_token(metadata.get("authorization", ""))
-                yield
-            except SyncTalkError as error:
-                log.info("call failed", reason=error.reason, error=error.message)
-                context.set_code(code_of(error))
-                context.set_details(f"{error.reason}: {error.message}")
-                raise
+        request_id = metadata.get("x-request-id")
+        try:
+            self._check_token(metadata.get("authorization", ""))
+            yield
+        except SyncTalkError as error:
+            message = error.message
+            log.info("call failed", reason=error.reason, error=message, request_id=request_id)
+            context.set_code(code_of(error))
+            context.set_details(f"{error.reason}: {message}")
+            raise
 
     def _check_token(self, shown: str) -> None:
         if not hmac.compare_digest(shown.encode(), b"Bearer " + self._token):
