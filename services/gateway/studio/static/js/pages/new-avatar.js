@@ -19,8 +19,6 @@ const TIPS = [
 
 export function newAvatarPage(context) {
   const videoStep = card("The video");
-  videoStep.classList.add("waiting");
-  fill(videoStep, heading("The video"), h("p", { class: "soft" }, "Comes after the consent."));
   const consentStep = card("The person's consent");
   const steps = h("div", { class: "numbered" }, consentStep, videoStep);
 
@@ -30,10 +28,10 @@ export function newAvatarPage(context) {
     videoStep.querySelector("input[type=file]")?.focus();
   };
   const begin = () => {
-    fill(consentStep, heading("The person's consent"), loaded("Looking for earlier consents",
+    fill(consentStep, heading("The person's consent"), h("div", { class: "earlier" }, loaded("Looking for earlier consents",
       () => context.api.all("consents", { signal: context.signal }),
-      (consents) => consentForm(context, consents.filter(({ state }) => state === "active"), onConsent),
-      context.signal));
+      (consents) => earlier(consents.filter(({ state }) => state === "active"), onConsent),
+      context.signal)), consentForm(context, onConsent));
     fill(videoStep, heading("The video"), h("p", { class: "soft" }, "Comes after the consent."));
   };
   begin();
@@ -54,7 +52,7 @@ function given(consent, again) {
   ];
 }
 
-function consentForm({ api, signal }, known, onConsent) {
+function consentForm({ api, signal }, onConsent) {
   const who = input({ name: "subject", required: true, placeholder: "Ann Example" });
   const by = input({ name: "by", required: true, placeholder: "Ann Example" });
   const until = input({ name: "until", type: "date", min: new Date(Date.now() + 86_400_000).toISOString().slice(0, 10) });
@@ -97,9 +95,8 @@ function consentForm({ api, signal }, known, onConsent) {
     return consent && onConsent(consent);
   };
 
-  return [known.length > 0 && earlier(known, onConsent),
-    h("form", { class: "form", noValidate: true, on: { submit } },
-      h("div", { class: "pair" }, fields.who, fields.by), fields.text, fields.until, sure, place, h("div", null, next))];
+  return h("form", { class: "form", noValidate: true, on: { submit } },
+    h("div", { class: "pair" }, fields.who, fields.by), fields.text, fields.until, sure, place, h("div", null, next));
 }
 
 function statement(name) {
@@ -107,6 +104,7 @@ function statement(name) {
 }
 
 function earlier(known, onConsent) {
+  if (known.length === 0) return h("p", { class: "small soft" }, "No consent is on record yet: this is the first.");
   const chosen = select(known.map(({ id, subject_name: name, created_at: at }) => [id, `${name}, ${day(at)}`]), { name: "earlier" });
   const use = button("Use it", { on: () => onConsent(known.find(({ id }) => id === chosen.value)) });
   return h("details", null, h("summary", null, "Use a consent that is on record"),

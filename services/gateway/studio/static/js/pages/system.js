@@ -20,8 +20,9 @@ export function systemPage(context) {
 }
 
 function health(signal) {
-  const place = h("div", { class: "slot" }, h("p", { class: "soft" }, "Asking …"));
   const names = [["redis", "Database"], ["object store", "Object store"], ["stopping", "Gateway"]];
+  const place = h("div", { class: "slot" }, h("div", { class: "parts" }, names.map(([, words]) =>
+    h("div", { class: "part-state" }, words, h("span", { class: "badge" }, "Asking")))));
   const look = async () => {
     let away;
     try {
