@@ -197,16 +197,17 @@ def run_here(settings: RendererSettings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):  # not before Ray, which sets its own
             signal.signal(number, lambda *_: stop.set())
         try:
-            _deploy(settings, port)
+            name = _deploy(settings, port)
             print(json.dumps({"port": port, "metrics_port": None}), flush=True)
             stop.wait()
+            serve.delete(name)  # first, while the proxy lives, so that sessions can leave
             serve.shutdown()
         finally:
             ray.shutdown()
 
 
-def _deploy(settings: RendererSettings, port: int) -> None:
-    """What the file says, on this machine's ports and with its number of replicas."""
+def _deploy(settings: RendererSettings, port: int) -> str:
+    """What the file says, on this machine's ports and with its number of replicas; its name."""
     config = yaml.safe_load(CONFIG.read_text())
     (application,) = config["applications"]
     (options,) = application["deployments"]
@@ -218,7 +219,9 @@ def _deploy(settings: RendererSettings, port: int) -> None:
     http = {"host": settings.rpc.host, "port": free_port()}
     serve.start("HeadOnly", http, grpc_options={**config["grpc_options"], "port": port})
     deployment = _DEPLOYMENT.options(**options)
-    serve.run(deployment.bind(), name=application["name"], route_prefix=application["route_prefix"])
+    name: str = application["name"]
+    serve.run(deployment.bind(), name=name, route_prefix=application["route_prefix"])
+    return name
 
 
 def _shutdown_timeout_s() -> float:
