@@ -12,6 +12,7 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.common import logs
@@ -33,10 +34,11 @@ from services.renderer.settings import RendererSettings
 from services.renderer.threads import Threads
 from synctalk.dataset import sha256_file
 from synctalk.errors import InputError
-from synctalk.face_sync.encoder import WEIGHTS
+from synctalk.face_sync.encoder import LAYOUT, WEIGHTS
 from synctalk.live import FootageCache, LiveView
 
 T = TypeVar("T")
+_SILENCE = np.zeros((1, LAYOUT.dim), np.float32)
 _MIMES = {"webm": "video/webm", "mov": "video/quicktime"}
 
 _BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
@@ -155,6 +157,7 @@ class RendererServicer(RendererServiceServicer):
             wire.backdrop, person, options.background, self._avatars.picture
         )
         fps = person.manifest.fps
+        person.lips_from_audio(_SILENCE)  # refuses an avatar of another encoder before the header
         session = LiveSession(
             LiveView(person, backdrop),
             window,
