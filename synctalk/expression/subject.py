@@ -112,9 +112,9 @@ class SubjectExpression:
         """
         n = len(blendshapes)
         padded = _with_context(blendshapes, before, after)
-        blocks = -(-n // BLOCK)
+        blocks = -(-(n + BLOCK - 1) // BLOCK)
         # ends[b][j]: the last four frames of the window that ends after frame 4b + j
-        ends = [self._last_frames(padded[BLOCK * b :]) for b in range(blocks + 1)]
+        ends = [self._last_frames(padded[BLOCK * b :]) for b in range(blocks)]
         tails = torch.cat(ends)
         frames = torch.arange(n)
         parts = [tails[frames + j, BLOCK - 1 - j] for j in range(BLOCK)]
