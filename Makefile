@@ -17,7 +17,7 @@ OUT   ?= out/demo
 
 # These want the avatar and dataset that real_subject.py makes; naturalness.py is a part of torso.py.
 BENCH_LAST := $(addprefix benchmarks/,real_subject.py dub_speed.py refined_poses.py crowded.py \
-  expression.py torso.py)
+  expression.py torso.py live_renderer.py)
 BENCH_FIRST := $(filter-out $(BENCH_LAST) benchmarks/naturalness.py,$(wildcard benchmarks/*.py))
 ANCHOR := out/bench/anchor_71s_512
 NATIVE := CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
@@ -69,6 +69,7 @@ bench: $(STAMP) ## Every benchmark; figures go to benchmarks/results
 	$(BIN)/python benchmarks/crowded.py $(ANCHOR).dataset
 	$(BIN)/python benchmarks/expression.py $(ANCHOR).standard $(ANCHOR).dataset
 	$(BIN)/python benchmarks/torso.py $(ANCHOR).standard
+	$(BIN)/python benchmarks/live_renderer.py $(ANCHOR).standard
 
 chaos: $(STAMP) ## Kill everything while work runs, twenty rounds; figures go to benchmarks/results
 	rm -f benchmarks/results/chaos.jsonl

@@ -6,7 +6,7 @@ Sessions are held as the servicer holds them, in this process: features of the s
 blendshapes go in, H.264 comes out. Unpaced, one session gets its features at once and shows what
 the machine can do; paced, sessions get a frame's features every 40 ms, as from a voice, and each
 frame's time from its own features to its bytes is noted, 40 ms of which it waits for its
-successor's. Writes benchmarks/results/live_renderer_{avatar}_{device}.json.
+successor's. Writes benchmarks/results/live_renderer_{subject}_{device}.json.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def main() -> None:
         FootageCache(512 << 20),
         Threads(max(2, os.cpu_count() or 1)),
     )
-    device = machinery.avatar.device.type
+    device, load = machinery.avatar.device.type, os.getloadavg()[0]
     measure(machinery, HEIGHTS[0], 1, paced=False)  # loads and compiles whatever is lazy
     results = [measure(machinery, height, 1, paced=False) for height in HEIGHTS]
     results += [
@@ -187,10 +187,11 @@ def main() -> None:
         "source_px": [manifest.source_width, manifest.source_height],
         "rendered_px": manifest.size,
         "seconds": arguments.seconds,
+        "load_average": load,  # before: on a machine with other work, stages wait for it
         "runs": results,
         "machine": asdict(describe_machine()),
     }
-    name = f"live_renderer_{arguments.avatar.stem}_{device}.json"
+    name = f"live_renderer_{manifest.subject}_{device}.json"
     (ROOT / "benchmarks" / "results" / name).write_text(json.dumps(report, indent=2) + "\n")
 
 
