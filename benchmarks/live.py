@@ -318,7 +318,7 @@ async def many_sessions(house: House, gateway: RunningService, seconds: float) -
 
 
 def measure_scale(house: House, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    fake = house.suite.start(FAKE)
+    fake = house.suite.start(FAKE, PLACES="1000", STILL="1")
     gateway = house.start_gateway(fake, fake)
     prefix = "tenants/bench/avatars/av_bench/bundles/v1"
     house.put_avatar(ArtifactRef(prefix, ObjectRef(f"{prefix}/listing.json", 2, "0" * 64)))

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.common import logs
-from services.common.errors import NotFound, ResourceExhausted, Unavailable
+from services.common.errors import NotFound, ResourceExhausted, ServiceError, Unavailable
 from services.gateway.changes import Changes
 from services.gateway.errors import LimitReached, SessionElsewhere
 from services.gateway.live import metrics
@@ -327,7 +327,12 @@ def _current(record: SessionRecord, session: LiveSession, token: str) -> Session
 
 
 def _refusal(error: BaseException) -> BaseException:
-    """A full renderer is no limit of the tenant's."""
-    if isinstance(error, ResourceExhausted):
+    """A full renderer is no limit of the tenant's, and a call that broke off no fault of ours.
+
+    grpc.aio says INTERNAL, too, when the other side ended a call while we still wrote.
+    """
+    broke_off = isinstance(error, ServiceError) and error.reason.startswith("RPC_")
+    if isinstance(error, ResourceExhausted) or broke_off:
+        assert isinstance(error, ServiceError)
         return Unavailable(error.message, reason=error.reason, remedy=error.remedy)
     return error
