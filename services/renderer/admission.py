@@ -11,14 +11,14 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.common.errors import ResourceExhausted
 
-SESSIONS = Gauge("synctalk_live_sessions", "Live sessions")
-REFUSED = Counter("synctalk_live_refused_total", "Live sessions refused for want of room", ["why"])
-FRAMES = Counter("synctalk_live_frames_total", "Frames of live sessions rendered and encoded")
-LATE = Counter("synctalk_live_late_frames_total", "Of them, those after their time")
-DROPPED = Counter("synctalk_live_dropped_frames_total", "Frames that interruptions dropped")
-LATE_SHARE = Gauge("synctalk_live_late_share", "Share of frames after their time, 0 to 1, of late")
+SESSIONS = Gauge("synctalk_render_live_sessions", "Live sessions")
+REFUSED = Counter("synctalk_render_live_refused_total", "Live sessions refused: no room", ["why"])
+FRAMES = Counter("synctalk_render_live_frames_total", "Frames of live sessions encoded")
+LATE = Counter("synctalk_render_live_late_frames_total", "Of them, those after their time")
+DROPPED = Counter("synctalk_render_live_dropped_frames_total", "Frames that interruptions dropped")
+LATE_SHARE = Gauge("synctalk_render_live_late_share", "Share of late frames, 0 to 1, of late")
 FRAME_S = Histogram(
-    "synctalk_live_frame_seconds",
+    "synctalk_render_live_frame_seconds",
     "A frame of a live session from its features to its bytes",
     buckets=(0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2),
 )

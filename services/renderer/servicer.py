@@ -52,7 +52,7 @@ FPS = Histogram(
     buckets=(5, 10, 25, 50, 75, 100, 150, 200, 400, 800),
 )  # fmt: skip
 WAITING = Gauge("synctalk_render_segments_waiting", "Segments that wait for their turn")
-FOOTAGE_BYTES = Gauge("synctalk_live_footage_bytes", "Memory that decoded footage takes")
+FOOTAGE_BYTES = Gauge("synctalk_render_live_footage_bytes", "Memory that decoded footage takes")
 
 log = logs.logger(__name__)
 

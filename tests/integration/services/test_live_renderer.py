@@ -215,8 +215,8 @@ def test_a_session_is_a_segment_up_to_codec_noise(
             assert min(timing.render_us, timing.encode_us) > 0
 
     in_time(work)
-    assert stage.metric("synctalk_live_frames_total") >= N_FRAMES
-    assert stage.metric("synctalk_live_frame_seconds_count") >= N_FRAMES
+    assert stage.metric("synctalk_render_live_frames_total") >= N_FRAMES
+    assert stage.metric("synctalk_render_live_frame_seconds_count") >= N_FRAMES
 
 
 def nal_types(frame: pb.EncodedFrame) -> list[int]:
@@ -302,7 +302,7 @@ def test_an_interruption_drops_what_has_not_been_sent_and_goes_on(
             assert_shows(resumed, [*pictures[:20], *expected])
 
     in_time(work)
-    assert stage.metric("synctalk_live_dropped_frames_total") > 0
+    assert stage.metric("synctalk_render_live_dropped_frames_total") > 0
 
 
 def test_a_full_replica_refuses_before_anything_else_and_has_room_again(
@@ -317,13 +317,13 @@ def test_a_full_replica_refuses_before_anything_else_and_has_room_again(
             assert "another replica" in caught.value.remedy
             await call.send(messages(rows[:8], 0))  # who is there does not notice
             await call.take(7)
-        await wait_until(lambda: stage.metric("synctalk_live_sessions") == 0)
+        await wait_until(lambda: stage.metric("synctalk_render_live_sessions") == 0)
         async with stage.call() as call:
             assert call.answer.width_px == 512
-        await wait_until(lambda: stage.metric("synctalk_live_footage_bytes") == 0)
+        await wait_until(lambda: stage.metric("synctalk_render_live_footage_bytes") == 0)
 
     in_time(work)
-    assert stage.renderers[0].metric("synctalk_live_refused_total", why="sessions") > 0
+    assert stage.renderers[0].metric("synctalk_render_live_refused_total", why="sessions") > 0
 
 
 def test_who_does_not_read_stops_only_itself(stage: Stage, rows: Rows) -> None:
