@@ -101,6 +101,8 @@ def _rows(
 
 
 def _nested(annotation: Any) -> type[BaseModel] | None:
+    if get_origin(annotation) in (tuple, list, frozenset, set):
+        return None  # written as one JSON value
     kinds = [annotation, *get_args(annotation)]
     return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
 
@@ -136,6 +138,10 @@ def _kind(annotation: Any) -> str:
         return f"list of {_kind(arguments[0])}"
     names = {SecretStr: "secret", str: "text", int: "whole number", float: "number", Path: "path"}
     names |= {bool: "`true` or `false`"}
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return " ".join(
+            ("objects with", ", ".join(f"`{name}`" for name in annotation.model_fields))
+        )
     if annotation not in names:
         raise SystemExit(f"setting_table.py has no words for a setting of type {annotation}")
     return names[annotation]
