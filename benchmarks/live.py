@@ -133,7 +133,7 @@ class House:
     async def open(self, **wishes: object) -> dict[str, Any]:
         async with httpx.AsyncClient(headers=bearer(self.key), timeout=120) as http:
             answer = await http.post(f"{self.url}/v1/sessions", json=wishes)
-            answer.raise_for_status()
+            assert answer.is_success, answer.text
             session: dict[str, Any] = answer.json()
             return session
 
