@@ -35,8 +35,9 @@ def _keep_freed_memory() -> None:
     of the time of image operations, on a virtual machine. The environment's own values win.
     """
     largest_mapped, kept = (-3, 32 << 20), (-1, 256 << 20)  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    own = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"}
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None and not {"MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys():
+    if mallopt is not None and not own & os.environ.keys():
         mallopt(*largest_mapped)
         mallopt(*kept)
 
