@@ -15,6 +15,9 @@ VIDEO ?=
 AUDIO ?=
 OUT   ?= out/demo
 
+# Processes that run the tests; more of them need more cores and memory (about 4 GB each).
+TEST_WORKERS ?= 2
+
 # These want the avatar and dataset that real_subject.py makes; naturalness.py is a part of torso.py.
 BENCH_LAST := $(addprefix benchmarks/,real_subject.py dub_speed.py refined_poses.py crowded.py \
   expression.py torso.py live_renderer.py)
@@ -48,7 +51,7 @@ down: ## Stop them; no process is left behind, the data stays
 	$(BIN)/avatar down
 
 test: $(STAMP) ## All tests (at most 15 minutes on two cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
 check: $(STAMP) $(BUF) ## Lint, format, types, import directions, contracts, public API
 	$(BIN)/ruff check .

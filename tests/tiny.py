@@ -30,8 +30,14 @@ class TinySubject:
 
 
 def make_tiny_subject(folder: Path) -> TinySubject:
-    """The first 12 s of the sample portrait as dataset and avatar (about 30 s of CPU time)."""
+    """The first 12 s of the sample portrait as dataset and avatar (about 30 s of CPU time).
+
+    What ``folder`` already has is taken as it is: an avatar is published whole or not at all.
+    """
     subject = TinySubject(folder / "portrait.mp4", folder / "dataset", folder / "avatar")
+    if subject.avatar.exists():
+        return subject
+    folder.mkdir(exist_ok=True)
     cut_video(SAMPLES / "portrait.mp4", subject.video, SECONDS)
     preprocess(subject.video, subject.dataset, size=256)
     train(subject.dataset, subject.avatar, config=CONFIG)
