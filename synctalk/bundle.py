@@ -28,7 +28,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,10 @@ from synctalk.media.ordered import ordered_frames
 from synctalk.render.torso import Neck, NeckWindow, pack_neck, unpack_neck
 
 SCHEMA_VERSION = 2
+"""What this release writes. A fact or part that readers may ignore does not change it: it gets a
+default and is left out of older bundles. One that they must understand makes it grow by one, and
+the release before must be able to read it already (docs/upgrades.md)."""
+READABLE = frozenset({SCHEMA_VERSION})
 MANIFEST = "manifest.json"
 WEIGHTS = "avatar.safetensors"
 SOURCE = "source.mp4"
@@ -157,20 +161,16 @@ class BundleManifest:
 
     @classmethod
     def from_json(cls, text: str, where: Path) -> BundleManifest:
-        """Parse what ``to_json`` wrote.
+        """Parse what ``to_json`` wrote; facts that a later release added are left out.
 
         Raises:
-            BundleError: not JSON, a missing field, or another schema version.
+            BundleError: not JSON, a missing field, or a schema version that this release does not
+                read; reason ``BUNDLE_NEWER`` where a later one does.
         """
         try:
             raw: dict[str, Any] = json.loads(text)
-            if raw.get("schema_version") != SCHEMA_VERSION:
-                raise BundleError(
-                    f"{where}: schema version {raw.get('schema_version')}, "
-                    f"this release reads {SCHEMA_VERSION}.",
-                    reason="BUNDLE_VERSION",
-                    remedy="Train the avatar again with this release.",
-                )
+            _check_version(raw.get("schema_version"), where)
+            raw = {each.name: raw[each.name] for each in fields(cls) if each.name in raw}
             raw["crop"] = Crop(**raw["crop"])
             raw["training_curve"] = tuple(CurvePoint(**p) for p in raw["training_curve"])
             for name in ("cuts", "window", "parents"):
@@ -182,6 +182,21 @@ class BundleManifest:
                 reason="BUNDLE_MANIFEST",
                 remedy="Train the avatar again.",
             ) from error
+
+
+def _check_version(version: object, where: Path) -> None:
+    if version in READABLE:
+        return
+    said = f"{where}: schema version {version}, this release reads {sorted(READABLE)}."
+    if isinstance(version, int) and version > max(READABLE):
+        raise BundleError(
+            said,
+            reason="BUNDLE_NEWER",
+            remedy="Bring this service to the release that made it, or to a later one.",
+        )
+    raise BundleError(
+        said, reason="BUNDLE_VERSION", remedy="Train the avatar again with this release."
+    )
 
 
 @dataclass(frozen=True)

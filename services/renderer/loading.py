@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.artifacts import ArtifactRef, artifact_files, download_folder
-from services.common.errors import NotFound
+from services.common.errors import NotFound, Unavailable
 from services.common.storage import ObjectStore
 from services.renderer.cache import Size
 from synctalk.avatar import Avatar
 from synctalk.bundle import MANIFEST, WEIGHTS, BundleManifest
+from synctalk.errors import BundleError
 
 # Tensors are kept as stored, and the deformation once more in the form that renders.
 _MEMORY_FACTOR = 2
@@ -29,12 +32,28 @@ class LoadedAvatar:
     gaussian_count: int
 
 
+@contextmanager
+def newer_goes_elsewhere() -> Iterator[None]:
+    """While releases are side by side, one replica's refusal is not the last word.
+
+    Raises:
+        Unavailable: the bundle is of a later release, which other replicas may be.
+    """
+    try:
+        yield
+    except BundleError as error:
+        if error.reason != "BUNDLE_NEWER":
+            raise
+        raise Unavailable(error.message, reason=error.reason, remedy=error.remedy) from None
+
+
 def read_manifest(store: ObjectStore, bundle: ArtifactRef) -> BundleManifest:
     """The manifest alone.
 
     Raises:
         NotFound: the artifact is gone, or is not a bundle.
-        BundleError: of another version.
+        BundleError: of a version that is not read any more.
+        Unavailable: of a later one.
     """
     ref = artifact_files(store, bundle).get(MANIFEST)
     if ref is None:
@@ -43,7 +62,9 @@ def read_manifest(store: ObjectStore, bundle: ArtifactRef) -> BundleManifest:
             reason="NOT_A_BUNDLE",
             remedy="Name the bundle of a version of an avatar.",
         )
-    return BundleManifest.from_json(store.get_bytes(ref).decode(), Path(bundle.prefix) / MANIFEST)
+    text = store.get_bytes(ref).decode()
+    with newer_goes_elsewhere():
+        return BundleManifest.from_json(text, Path(bundle.prefix) / MANIFEST)
 
 
 def expected_size(store: ObjectStore, bundle: ArtifactRef) -> Size:
@@ -63,11 +84,13 @@ def load_avatar(
     Raises:
         NotFound, CorruptData: the artifact is gone or damaged.
         BundleError: it is not a bundle that this release reads.
+        Unavailable: nor is this release new enough for it.
     """
     place = Path(tempfile.mkdtemp(dir=folder)) / "bundle"
     try:
         download_folder(store, bundle, place)
-        avatar = Avatar.load(place, device)
+        with newer_goes_elsewhere():
+            avatar = Avatar.load(place, device)
         count = len(avatar.deform(avatar.source[slice(0, 1)])[0])
     except BaseException:
         shutil.rmtree(place.parent, ignore_errors=True)

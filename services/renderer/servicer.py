@@ -16,6 +16,7 @@ import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.common import logs
+from services.common.errors import Unavailable
 from services.common.names import check_owned
 from services.common.rpc.messages import object_ref_message
 from services.common.storage import ObjectRef, ObjectStore
@@ -220,7 +221,7 @@ class RendererServicer(RendererServiceServicer):
 
     def _check_encoder(self, version: str) -> None:
         if version != self._encoder_version:
-            raise InputError(
+            raise Unavailable(  # while releases are side by side, other replicas know it
                 f"features of encoder {version[:12] or 'unknown'}, this renderer's avatars hear "
                 f"{self._encoder_version[:12]}",
                 reason="ENCODER_MISMATCH",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -142,13 +143,49 @@ def test_a_missing_part_is_named_when_opened(folder: Path, name: str) -> None:
     assert name in error.message
 
 
-def test_another_schema_version_is_refused_not_guessed(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("step", "reason", "remedy"),
+    [(1, "BUNDLE_NEWER", "later"), (-1, "BUNDLE_VERSION", "Train the avatar again")],
+)
+def test_a_version_that_is_not_read_is_refused_with_what_to_do(
+    folder: Path, step: int, reason: str, remedy: str
+) -> None:
     path = folder / bundle.MANIFEST
     raw = json.loads(path.read_text())
-    path.write_text(json.dumps({**raw, "schema_version": bundle.SCHEMA_VERSION + 1}))
+    version = (max if step > 0 else min)(bundle.READABLE) + step
+    path.write_text(json.dumps({**raw, "schema_version": version}))
     error = refused(folder)
-    assert error.reason == "BUNDLE_VERSION"
-    assert f"{bundle.SCHEMA_VERSION + 1}" in error.message
+    assert error.reason == reason
+    assert f"version {version}" in error.message
+    assert remedy in error.remedy
+
+
+def test_what_a_later_release_added_to_this_version_is_passed_over(folder: Path) -> None:
+    path = folder / bundle.MANIFEST
+    raw = json.loads(path.read_text())
+    made = AvatarBundle.open(folder)
+    (folder / "later.bin").write_bytes(b"of no concern")
+    later = {
+        **raw,
+        "later": [1],
+        "files": {**raw["files"], "later.bin": ds.sha256_file(folder / "later.bin")},
+    }
+    path.write_text(json.dumps(later))
+    opened = AvatarBundle.open(folder)
+    assert opened.manifest.files.keys() - made.manifest.files.keys() == {"later.bin"}
+    assert dataclasses.replace(opened.manifest, files=made.manifest.files) == made.manifest
+    opened.verify()
+
+
+def test_facts_that_older_releases_did_not_write_have_defaults(folder: Path) -> None:
+    path = folder / bundle.MANIFEST
+    raw = json.loads(path.read_text())
+    for name in ("encoder", "consent_id", "parents", "fps"):
+        del raw[name]
+    path.write_text(json.dumps(raw))
+    manifest = AvatarBundle.open(folder).manifest
+    assert (manifest.encoder, manifest.consent_id, manifest.parents) == ("", None, ())
+    assert manifest.fps == 25
 
 
 @pytest.mark.parametrize("text", ["", "no json", "{}", '{"schema_version": 1}'])

@@ -164,7 +164,12 @@ def _run_handler(
     handler: Handler[PayloadT, ResultT],
 ) -> Ending:
     try:
-        result = handler(context, job_type.load_payload(lease.payload_json))
+        payload = job_type.load_payload(lease.payload_json)
+    except InputError as error:  # of a later release, which another worker may be
+        context.log(error.message)
+        return Ending(Outcome.RETRY, "", error.reason, error.message, error.remedy)
+    try:
+        result = handler(context, payload)
         return Ending(Outcome.SUCCEEDED, job_type.dump_result(result))
     except Cancelled as error:  # the worker knows why; unasked, it counts as a failure
         return Ending(Outcome.RETRY, "", "STOPPED", error.message, error.remedy)

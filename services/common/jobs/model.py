@@ -120,7 +120,7 @@ class JobType(Generic[PayloadT, ResultT]):
             raise InputError(
                 f"payload of a {self.queue} job: {error}",
                 reason="INVALID_PAYLOAD",
-                remedy="Create the job anew with a client of the same version as the workers.",
+                remedy="Bring the workers to the release of those who create jobs.",
             ) from None
 
     def dump_result(self, result: ResultT) -> str:
