@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import wave
@@ -39,14 +40,14 @@ def read_audio(
     limits = limits or MediaLimits()
     path = Path(path).absolute()
     check_file(path, limits)
-    direct = _read_plain_wav(path, sample_rate)
+    direct = _read_plain_wav(path, sample_rate, limits.max_duration_s)
     if direct is not None and len(direct) == 0:
         raise no_audio(path)
     if direct is not None:
         return direct
     with tempfile.TemporaryDirectory(prefix="synctalk-audio-") as folder:
         run_limited(Request("audio", str(path), limits, folder, sample_rate=sample_rate))
-        decoded = _read_plain_wav(Path(folder) / "audio.wav", sample_rate)
+        decoded = _read_plain_wav(Path(folder) / "audio.wav", sample_rate, math.inf)
     assert decoded is not None
     return decoded
 
@@ -70,13 +71,15 @@ def write_wav(path: Path | str, wav: FloatArray, sample_rate: int = 16000) -> No
         temporary.unlink(missing_ok=True)
 
 
-def _read_plain_wav(path: Path, sample_rate: int) -> FloatArray | None:
-    """Samples of a 16-bit mono WAV at ``sample_rate``; None for anything else."""
+def _read_plain_wav(path: Path, sample_rate: int, most_s: float) -> FloatArray | None:
+    """Samples of a 16-bit mono WAV at ``sample_rate`` no longer than that; None for all else."""
     try:
         with wave.open(str(path), "rb") as wav:
             if (wav.getnchannels(), wav.getsampwidth(), wav.getframerate()) != (1, 2, sample_rate):
                 return None
+            if wav.getnframes() > most_s * sample_rate:  # or it only says so
+                return None
             data = wav.readframes(wav.getnframes())
     except (wave.Error, EOFError):
         return None
-    return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
+    return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32) / 32768.0

@@ -332,6 +332,8 @@ class _SoundPass:
             have += len(block)
             if room > 0:
                 yield block[:room]
+            elif -room > self._request.limits.max_duration_s * SAMPLE_RATE:
+                break  # a stamp may lie in a million years, and silence fills the time till then
         self.tail_s = (self.wanted - have) / SAMPLE_RATE
         for start in range(have, self.wanted, SAMPLE_RATE):
             yield np.zeros(min(SAMPLE_RATE, self.wanted - start), np.int16)

@@ -1,6 +1,7 @@
 """Decode untrusted media in a process of its own that can harm nothing but itself.
 
-The child has bounded memory, CPU time and file sizes; it is killed when it stops making progress.
+The child has bounded memory, CPU time and file sizes, no network, no other files than its source
+and its output, and none of our secrets; it is killed when it stops making progress.
 A crash of a decoder, a decompression bomb or an endless loop thus becomes a :class:`MediaError`.
 """
 
@@ -22,6 +23,13 @@ from synctalk.errors import MediaError
 from synctalk.media.limits import MediaLimits
 
 ProgressLine = Callable[[int, int], None]
+
+_KEPT = (
+    "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES",
+)  # fmt: skip
+_PICTURE_PIXELS = 100_000_000  # of one picture file; larger ones are not decoded at all
+_LINE_BYTES = 1 << 20  # longest answer of the child
 
 
 @dataclass(frozen=True)
@@ -98,8 +106,10 @@ def _listen(
             if not chunk:
                 raise _died(request, process.wait())
             *lines, pending = (pending + chunk).split(b"\n")
+            if len(pending) > _LINE_BYTES:
+                raise _talks_nonsense(request)
             for line in lines:
-                message = json.loads(line)
+                message = _message(request, line)
                 if "progress" not in message:
                     return _answer(message)
                 deadline = time.monotonic() + patience
@@ -108,6 +118,25 @@ def _listen(
     raise MediaError(
         f"{request.src}: decoding made no progress for {patience:.0f} s and was stopped.",
         reason="DECODER_STALLED",
+        remedy="Export the video again as H.264 + AAC in MP4.",
+    )
+
+
+def _message(request: Request, line: bytes) -> dict[str, Any]:
+    """What the child says; a flaw in a decoder may make it say anything."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        raise _talks_nonsense(request)
+    return message
+
+
+def _talks_nonsense(request: Request) -> MediaError:
+    return MediaError(
+        f"{request.src}: the decoder gave no usable answer about this file.",
+        reason="DECODER_CRASHED",
         remedy="Export the video again as H.264 + AAC in MP4.",
     )
 
@@ -135,7 +164,12 @@ def _died(request: Request, returncode: int) -> MediaError:
 
 
 def _environment() -> dict[str, str]:
-    """The caller's environment, with this very package importable."""
+    """What Python and its libraries need, with this very package importable; nothing secret."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     root = str(Path(__file__).resolve().parents[2])
     path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
+    return {
+        **kept,
+        "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
+        "OPENCV_IO_MAX_IMAGE_PIXELS": str(_PICTURE_PIXELS),  # told before OpenCV is loaded
+    }

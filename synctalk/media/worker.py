@@ -14,7 +14,8 @@ from typing import Any
 import av
 
 from synctalk.errors import MediaError
-from synctalk.media.limits import MediaLimits
+from synctalk.media.confine import confine
+from synctalk.media.limits import MediaLimits, check_file
 from synctalk.media.normalise import normalise_here, shown
 from synctalk.media.pcm import decode_pcm, sound_end, write_pcm
 from synctalk.media.picture import read_picture_here
@@ -28,10 +29,15 @@ AUDIO_NAME = "audio.wav"
 
 def main() -> None:
     """Answer the request given as the only argument."""
-    request = Request.from_json(sys.argv[1])
+    answer(Request.from_json(sys.argv[1]))
+
+
+def answer(request: Request) -> None:
+    """Limit this process for good, do what is asked, and say what came of it."""
     limit_bytes(request.limits, writes=bool(request.out))
     limit_cpu(request.limits.probe_s)
     try:
+        _confine(request)
         _say({"result": _run(request)})
     except MediaError as error:
         _say({"error": _as_json(error)})
@@ -45,6 +51,12 @@ def main() -> None:
             _say({"error": _as_json(undecodable(Path(request.src), "content", error))})
         else:
             raise
+
+
+def _confine(request: Request) -> None:
+    source = Path(request.src)
+    check_file(source, request.limits)
+    confine([source], [Path(request.out)] if request.out else [])
 
 
 def limit_bytes(limits: MediaLimits, *, writes: bool) -> None:
