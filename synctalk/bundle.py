@@ -173,7 +173,7 @@ class BundleManifest:
             raw = {each.name: raw[each.name] for each in fields(cls) if each.name in raw}
             raw["crop"] = Crop(**raw["crop"])
             raw["training_curve"] = tuple(CurvePoint(**p) for p in raw["training_curve"])
-            for name in ("cuts", "window", "parents"):
+            for name in {"cuts", "window", "parents"} & raw.keys():
                 raw[name] = tuple(raw[name])
             return cls(**raw)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
