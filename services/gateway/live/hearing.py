@@ -1,7 +1,8 @@
 """The session's stream to the expression service: blocks in, features of the session's frames out.
 
 A stream that breaks is opened anew and hears the last second again, so that the encoder knows
-what came before and nothing of the session's sound is missed.
+what came before and nothing of the session's sound is missed. In lasting silence nothing is sent:
+features stay as they were.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from synctalk.errors import SyncTalkError
 
 log = logs.logger(__name__)
 _RECENT_BLOCKS = 50
+_LASTING_BLOCKS = 100  # of silence, twice what the encoder remembers
 _AHEAD = 125
 _AGAIN_S, _TRIES = 0.25, 40
 
@@ -52,6 +54,9 @@ class Hearing:
         self._queue = asyncio.Queue[bytes](_AHEAD)
         self._fed = 0
         self._odd = b""
+        self._silent = 0
+        self._next_block = 0
+        self._resting: Sequence[float] | None = None
         self._maps: list[tuple[int, int]] = []  # (frame of the stream, frame of the session)
         self._scope = asyncio.timeout(None)
         self._task: asyncio.Task[None] | None = None
@@ -73,7 +78,14 @@ class Hearing:
         if block < self._first_block:
             return
         self._recent.append((block, pcm))
-        self._put(block, pcm)
+        self._next_block = block + 1
+        self._silent = self._silent + 1 if pcm == SILENCE else 0
+        if self._resting is None:
+            self._put(block, pcm)
+        elif self._silent:
+            self._rest(self._resting)
+        else:
+            self._wake()
 
     def restart_at(self, slot: int, next_block: int) -> None:
         """Hear silence from a frame on, and forget what was not yet answered.
@@ -82,15 +94,35 @@ class Hearing:
             slot: the frame.
             next_block: the block that :meth:`feed` will get next.
         """
-        if self._fed % 2:
-            self._put(0, SILENCE)
-        if self._fed:
-            self._maps.append((self._fed // 2, slot))
+        self._resting = None
+        self._go_on_at(slot)
         self._last_slot = slot - 1
         self._first_block = 2 * slot
         self._recent.clear()
         for block in range(2 * slot, next_block):
             self.feed(block, SILENCE)
+
+    def _rest(self, row: Sequence[float]) -> None:
+        """Answer for the service, when it would have heard enough."""
+        while 2 * (self._last_slot + 1) + 2 < self._next_block:
+            self._last_slot += 1
+            self._on_features(Features(self._last_slot, row))
+
+    def _wake(self) -> None:
+        """Let the service hear from the first frame that has no features yet."""
+        self._resting = None
+        first = self._last_slot + 1
+        self._go_on_at(first)
+        for block, pcm in self._recent:
+            if block >= 2 * first:
+                self._put(block, pcm)
+
+    def _go_on_at(self, slot: int) -> None:
+        """What is put next begins this frame."""
+        if self._fed % 2:
+            self._put(0, SILENCE)
+        if self._fed:
+            self._maps.append((self._fed // 2, slot))
 
     def _put(self, block: int, pcm: bytes) -> None:
         if not self._fed:
@@ -163,9 +195,12 @@ class Hearing:
         if len(self._maps) == 1 and slot > self._last_slot:
             self._last_slot = slot
             self._on_features(Features(slot, row))
+            if self._silent >= _LASTING_BLOCKS and 2 * slot + 4 >= self._next_block:
+                self._resting = row
 
     def _rewind(self) -> None:
         """Prepare the next stream, which hears again what was heard lately."""
+        self._resting = None
         self._queue = asyncio.Queue(_AHEAD)
         self._fed = 0
         self._odd = b""

@@ -101,6 +101,9 @@ class Block:
     ends: bool = False
 
 
+NOTHING_SAID = Block()
+
+
 @dataclass
 class _Chunk:
     pcm: memoryview
@@ -190,7 +193,7 @@ class JitterBuffer:
         if not self._ready(now_s):
             if self._dry is not None:
                 self._dry += 1
-            return Block()
+            return NOTHING_SAID
         self.inserted_blocks += self._dry if self._dry and self._dry < _PAUSE_BLOCKS else 0
         if self._live and self.buffered_s > self._jitter_s + _SURPLUS_MS / 1000:
             self._leave_out()
@@ -206,6 +209,8 @@ class JitterBuffer:
             return False
         if not self._flowing:
             first = self._chunks[0]
+            if first.arrived_s > now_s:  # the block was due before; there is no hurry
+                return False
             complete = any(chunk.ends for chunk in self._chunks)
             waited = now_s - first.arrived_s >= self._jitter_s
             self._flowing = complete or waited or self.buffered_s >= self._jitter_s

@@ -2,6 +2,7 @@
 
 Block *b* leaves the jitter buffer at ``start_s + 0.02 b`` and is played ``delay`` later; video
 frame *n* is shown when block 2n is played. All times follow from the first one, so nothing drifts.
+Where nothing is said, block 2n + 1 is given out with block 2n: half as many moments to wake for.
 """
 
 from __future__ import annotations
@@ -9,7 +10,14 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from services.gateway.live.sound import BLOCK_MS, BLOCK_S, RATE_HZ, Block, JitterBuffer
+from services.gateway.live.sound import (
+    BLOCK_MS,
+    BLOCK_S,
+    NOTHING_SAID,
+    RATE_HZ,
+    Block,
+    JitterBuffer,
+)
 
 FRAME_S = 2 * BLOCK_S
 FPS = 25
@@ -67,18 +75,20 @@ class Timeline:
         self._waiting: deque[Block] = deque()
         self._played_samples: dict[int, int] = {}
         self._ended = 0
+        self._said = -1  # the last block with a sound from outside
         self.next_left = 0
         self.next_played = 0
 
     @property
     def next_s(self) -> float:
         """When there is something to do again."""
-        return self._start_s + BLOCK_S * self.next_left
+        behind = self.next_left - self.next_played < self._delay_blocks
+        return self._due_s(self.next_left + (behind and self.next_played > 0))
 
     @property
     def speaking(self) -> bool:
         """Whether a sound from outside is being played, or waits for it."""
-        return self._buffer.buffered_s > 0 or any(block.segment for block in self._waiting)
+        return self._said >= self.next_played or self._buffer.buffered_s > 0
 
     def frame_at(self, time_s: float) -> int:
         """The first video frame that is shown at ``time_s`` or later."""
@@ -99,21 +109,29 @@ class Timeline:
     def step(self, now_s: float) -> Step:
         """Everything that is due."""
         left, played, segments = list[Played](), list[Played](), list[SegmentEnd]()
-        while self.next_s <= now_s + 1e-9:
-            block = self._buffer.pop(now_s)
+        while (due_s := self._due_s(self.next_left)) <= now_s + 1e-9:
+            block = self._buffer.pop(due_s)
             left.append(Played(self.next_left, block))
             self._waiting.append(block)
+            if block.segment:
+                self._said = self.next_left
             self.next_left += 1
             if len(self._waiting) > self._delay_blocks:
                 played.append(self._play(segments))
+        if self.next_played % 2 and not self.speaking:
+            played.append(self._play(segments))
         return Step(tuple(left), tuple(played), tuple(segments))
 
     def interrupt(self) -> tuple[SegmentEnd, ...]:
         """Everything that was not played falls silent; the segments that this ends."""
         newest = self._buffer.clear()
-        self._waiting = deque(Block() for _ in self._waiting)
+        self._waiting = deque([NOTHING_SAID] * len(self._waiting))
+        self._said = -1
         open_ones = range(self._ended + 1, newest + 1)
         return tuple(self._end(number, interrupted=True) for number in open_ones)
+
+    def _due_s(self, block: int) -> float:
+        return self._start_s + BLOCK_S * block
 
     def _play(self, segments: list[SegmentEnd]) -> Played:
         block = self._waiting.popleft()

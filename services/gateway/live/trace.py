@@ -1,4 +1,4 @@
-"""Where the milliseconds of a session go."""
+"""Where the milliseconds of a session go: of frames in which something is said."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from services.gateway.live.metrics import STAGE_S
 STAGES = ("wait", "hear", "features", "render", "ready", "total")
 _KEPT = 1500  # a minute of frames
 _OPEN = 256
+_SECONDS = {stage: STAGE_S.labels(stage) for stage in STAGES}
 
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Of one stage over the last minute, milliseconds."""
+    """Of one stage over the last minute of speech, milliseconds."""
 
     stage: str
     count: int
@@ -26,15 +27,15 @@ class StageTimes:
 
 @dataclass
 class _Marks:
-    arrived: float | None = None
-    left: float | None = None
+    arrived: float
+    left: float
     heard: float | None = None
     features: float | None = None
     frame: float | None = None
 
 
 class Trace:
-    """Times of every frame from its sound to its picture; stages as docs/live.md names them."""
+    """Times of frames from their sound to their picture; stages as docs/live.md names them."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Marks] = {}
@@ -42,6 +43,8 @@ class Trace:
 
     def left(self, slot: int, now_s: float, arrived_s: float | None) -> None:
         """A frame's first sample left the buffer; it came at ``arrived_s``, if from outside."""
+        if arrived_s is None:
+            return
         self._open[slot] = _Marks(arrived_s, now_s)
         if len(self._open) > _OPEN:
             self._open.pop(next(iter(self._open)))
@@ -83,7 +86,7 @@ class Trace:
     def _add(self, stage: str, begin_s: float | None, end_s: float | None) -> None:
         if begin_s is not None and end_s is not None:
             self._times[stage].append(end_s - begin_s)
-            STAGE_S.labels(stage).observe(end_s - begin_s)
+            _SECONDS[stage].observe(end_s - begin_s)
 
 
 def quantile(ordered: list[float], share: float) -> float:

@@ -82,6 +82,7 @@ class FakeExpression:
     latency_s: float = 0.01
     version: str = "e1"
     opened: int = 0
+    blocks: int = 0
     away: bool = False
     breaks: set[asyncio.Event] = field(default_factory=set)
 
@@ -111,6 +112,7 @@ class FakeExpression:
         async for pcm in blocks:
             assert len(pcm) % BLOCK_BYTES == 0
             blocks_of = range(0, len(pcm), BLOCK_BYTES)
+            self.blocks += len(blocks_of)
             heard += [loudness(pcm[at : at + BLOCK_BYTES]) for at in blocks_of]
             if broken.is_set():
                 raise Unavailable("broken", reason="RPC_UNAVAILABLE")

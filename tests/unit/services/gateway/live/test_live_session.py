@@ -1,99 +1,19 @@
-"""The session engine on virtual time: sync, interruption, renderers that come and go."""
+"""The session engine on virtual time: sync, interruption, how it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import random
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import pytest
-from live_doubles import SUBJECT, FakeExpression, FakeRenderer, FakeRenderers, loudness, run, tone
+from live_doubles import SUBJECT, FakeExpression, FakeRenderer, FakeRenderers, run, tone
+from live_stage import FRAME_S, SETTINGS, Seen, on_stage, replace_settings
 
-from services.common.errors import ResourceExhausted, Unavailable
+from services.common.errors import ResourceExhausted
 from services.gateway.live.clock import SystemClock
-from services.gateway.live.session import (
-    AudioOut,
-    EndedOut,
-    InterruptedOut,
-    LiveSession,
-    Out,
-    VideoOut,
-)
-from services.gateway.live.settings import LiveSettings
-from services.gateway.live.sound import JitterBuffer
-from services.gateway.live.timeline import SegmentEnd, Timeline
-
-SETTINGS = LiveSettings()
-FRAME_S = 0.04
-
-
-@dataclass
-class Seen:
-    """What came out, and when."""
-
-    items: list[tuple[float, Out]] = field(default_factory=list)
-
-    @property
-    def video(self) -> list[tuple[float, int, int]]:
-        """(time, slot, loudness) of every frame."""
-        return [
-            (at, item.frame.slot, int(item.frame.data.split()[2]))
-            for at, item in self.items
-            if isinstance(item, VideoOut)
-        ]
-
-    @property
-    def audio(self) -> list[tuple[float, int, int]]:
-        """(time, block, loudness) of every block."""
-        return [
-            (at, item.index, loudness(item.pcm))
-            for at, item in self.items
-            if isinstance(item, AudioOut)
-        ]
-
-    def all_of(self, kind: type[Out]) -> list[Out]:
-        return [item for _, item in self.items if isinstance(item, kind)]
-
-
-@dataclass
-class Stage:
-    """A session with somebody who looks."""
-
-    session: LiveSession
-    expression: FakeExpression
-    renderers: FakeRenderers
-    seen: Seen
-
-    async def wait(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-@asynccontextmanager
-async def on_stage(
-    *renderers: FakeRenderer, settings: LiveSettings = SETTINGS, rate_hz: int = 48_000
-) -> AsyncIterator[Stage]:
-    expression, seen = FakeExpression(), Seen()
-    replicas = FakeRenderers(*(renderers or (FakeRenderer(),)))
-    clock = SystemClock()
-    session = LiveSession(SUBJECT, expression, replicas, settings, clock, rate_hz=rate_hz)
-    await session.open()
-
-    async def look() -> None:
-        with session.subscribed() as subscription:
-            async for item in subscription:
-                seen.items.append((clock.now_s(), item))
-
-    looking = asyncio.create_task(look())
-    try:
-        yield Stage(session, expression, replicas, seen)
-    finally:
-        await session.end("TEST", "over")
-        await looking
-        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+from services.gateway.live.session import EndedOut, InterruptedOut, LiveSession, VideoOut
+from services.gateway.live.timeline import SegmentEnd
 
 
 def test_an_idle_session_shows_every_frame_once_and_in_time() -> None:
@@ -246,171 +166,6 @@ def test_audio_that_comes_too_late_is_counted_and_none_is_lost() -> None:
     assert sum(level for *_, level in seen.audio) == pytest.approx(25 * 8000, rel=0.01)
 
 
-def test_a_killed_renderer_is_replaced_within_two_seconds_and_no_sound_is_lost() -> None:
-    async def main() -> tuple[FakeRenderer, Seen, float]:
-        first, second = FakeRenderer("r1"), FakeRenderer("r2", load_s=0.1)
-        async with on_stage(first, second) as stage:
-            await stage.wait(1)
-            stage.session.push_audio(tone(3))
-            await stage.wait(1)
-            killed_s = SystemClock().now_s()
-            first.kill()
-            await stage.wait(3)
-            assert stage.session.counters().moves == 1
-            return second, stage.seen, killed_s
-
-    second, seen, killed_s = run(main())
-    assert second.opened >= 1
-    assert len(second.contexts[-1]) == 16
-    after = [
-        at for at, item in seen.items if isinstance(item, VideoOut) and b"r2" in item.frame.data
-    ]
-    assert after[0] - killed_s < 0.5
-    resumed = [slot for _, slot, _ in seen.video]
-    assert resumed == sorted(set(resumed))
-    assert resumed[-1] - len(resumed) < 10  # at most some frames were not worth making any more
-    blocks = [block for _, block, _ in seen.audio]
-    assert blocks == list(range(blocks[0], blocks[0] + len(blocks)))
-
-
-def test_a_slow_replica_that_must_load_first_is_joined_at_the_present() -> None:
-    async def main() -> None:
-        first, second = FakeRenderer("r1"), FakeRenderer("r2", load_s=1.5)
-        async with on_stage(first, second) as stage:
-            await stage.wait(1)
-            first.kill()
-
-            async def loaded() -> None:
-                await asyncio.sleep(1.0)
-                second.load_s = 0.0
-
-            task = asyncio.create_task(loaded())
-            await stage.wait(4)
-            await task
-            assert second.opened == 2
-            assert stage.session.counters().moves == 1
-            at, slot, _ = stage.seen.video[-1]
-            begin = stage.seen.video[0][0]
-            assert at == pytest.approx(begin + FRAME_S * slot)
-
-    run(main())
-
-
-def test_a_session_moves_from_a_leaving_replica_without_losing_a_frame() -> None:
-    async def main() -> tuple[Seen, FakeRenderer]:
-        first, second = FakeRenderer("r1"), FakeRenderer("r2", load_s=0.05)
-        async with on_stage(first, second) as stage:
-            await stage.wait(1)
-            first.leave()
-            await stage.wait(2)
-            assert stage.session.counters().held_frames == 0
-            assert stage.session.counters().moves == 1
-            assert first.open == 0
-            return stage.seen, second
-
-    seen, second = run(main())
-    slots = [slot for _, slot, _ in seen.video]
-    assert slots == list(range(len(slots)))
-    assert second.opened == 1
-
-
-def test_a_renderer_that_says_nothing_is_left() -> None:
-    async def main() -> None:
-        first, second = FakeRenderer("r1"), FakeRenderer("r2")
-        async with on_stage(first, second) as stage:
-            await stage.wait(1)
-            first.silent = True
-            await stage.wait(SETTINGS.stall_s + 1)
-            assert stage.session.counters().moves == 1
-            assert b"r2" in stage.seen.all_of(VideoOut)[-1].frame.data
-
-    run(main())
-
-
-def test_a_session_without_any_renderer_left_ends() -> None:
-    async def main() -> EndedOut | None:
-        renderer = FakeRenderer()
-        async with on_stage(renderer) as stage:
-            await stage.wait(1)
-            renderer.kill()
-            await stage.wait(40)
-            return stage.session.ended
-
-    ended = run(main())
-    assert ended is not None
-    assert ended.code == "RPC_UNAVAILABLE"
-
-
-def test_full_replicas_are_passed_over_and_all_full_refuse() -> None:
-    async def main() -> None:
-        full, free = FakeRenderer("full", places=0), FakeRenderer("free")
-        async with on_stage(full, free):
-            assert (full.opened, free.opened) == (0, 1)
-        session = LiveSession(
-            SUBJECT, FakeExpression(), FakeRenderers(full), SETTINGS, SystemClock()
-        )
-        with pytest.raises(ResourceExhausted) as refused:
-            await session.open()
-        assert refused.value.reason == "RENDERER_FULL"
-
-    run(main())
-
-
-def test_an_expression_service_that_is_away_refuses_the_session() -> None:
-    async def main() -> None:
-        session = LiveSession(
-            SUBJECT, FakeExpression(away=True), FakeRenderers(FakeRenderer()), SETTINGS,
-            SystemClock(),
-        )  # fmt: skip
-        with pytest.raises(Unavailable):
-            await session.open()
-
-    run(main())
-
-
-def test_a_broken_expression_stream_is_taken_up_again() -> None:
-    async def main() -> tuple[int, Seen]:
-        async with on_stage() as stage:
-            await stage.wait(1)
-            stage.session.push_audio(tone(3))
-            await stage.wait(1)
-            stage.expression.break_streams()
-            await stage.wait(3)
-            assert stage.expression.opened == 2
-            return stage.session.counters().held_frames, stage.seen
-
-    held, seen = run(main())
-    slots = [slot for _, slot, _ in seen.video]
-    assert slots == list(range(len(slots)))
-    assert held < 12
-    heard = {block: level for _, block, level in seen.audio}
-    for _, slot, level in seen.video:
-        if 2 * slot + 1 in heard:
-            assert level == max(heard[2 * slot], heard[2 * slot + 1])
-
-
-def test_lasting_lateness_makes_pictures_smaller_and_calm_makes_them_larger_again() -> None:
-    async def main() -> None:
-        renderer = FakeRenderer(latency_s=0.0, slow_per_px=0.048 / 512)
-        async with on_stage(renderer) as stage:
-            await stage.wait(12)
-            assert renderer.sizes[0] == (512, 512)
-            assert renderer.sizes[-1] == (384, 384)
-            frame = stage.seen.all_of(VideoOut)[-1].frame
-            assert (frame.width_px, frame.height_px) == (384, 384)
-            held = stage.session.counters().held_frames
-            await stage.wait(5)
-            assert stage.session.counters().held_frames == held
-            blocks = [block for _, block, _ in stage.seen.audio]
-            assert blocks == list(range(blocks[0], blocks[0] + len(blocks)))
-            renderer.slow_per_px = 0.0
-            await stage.wait(60)
-            assert renderer.sizes[-1] == (512, 512)
-            assert stage.session.counters().size_changes == 2
-
-    run(main())
-
-
 def test_a_newcomer_begins_with_a_key_frame() -> None:
     async def main() -> None:
         async with on_stage() as stage:
@@ -493,50 +248,6 @@ def test_two_hundred_sessions_leave_nothing_behind() -> None:
     run(main())
 
 
-def test_a_process_that_was_held_up_goes_on_from_now() -> None:
-    timeline = Timeline(JitterBuffer(40, 10), 0.0, 200)
-    timeline.step(1.0)
-    last = timeline.next_played
-    assert timeline.slip(1.3) == 0
-    assert timeline.slip(31.0) == pytest.approx(29.98)
-    step = timeline.step(31.0)
-    assert [played.index for played in step.played] == [last]
-
-
-def test_picture_and_sound_stay_together_for_eight_hours() -> None:
-    rng = random.Random(5)
-    timeline = Timeline(JitterBuffer(40, 10), 0.0, 200)
-    seconds, now_s, worst_s = 8 * 3600, 0.0, 0.0
-    while now_s < seconds:
-        now_s = max(now_s, timeline.next_s) + rng.random() ** 2 * 0.4  # a loop that is often late
-        for played in timeline.step(now_s).played:
-            due_s = 0.2 + played.index * 0.02
-            worst_s = max(worst_s, now_s - due_s)
-
-    assert timeline.next_played == pytest.approx((seconds - 0.2) / 0.02, abs=25)
-    assert worst_s < 0.4
-
-
-@pytest.mark.parametrize("ppm", [-200, 200])
-def test_a_microphones_clock_may_drift(ppm: int) -> None:
-    """It speaks half of the time; what its clock is ahead is left out where it says nothing."""
-    buffer = JitterBuffer(40, 10)
-    loud, quiet = tone(0.02), bytes(1920)
-    sent = heard = 0
-    deepest_s = 0.0
-    for block in range(3600 * 50):
-        now_s = block * 0.02
-        while sent * 0.02 <= now_s * (1 + ppm / 1e6):
-            speaks = sent // 100 % 2 == 0
-            buffer.push(loud if speaks else quiet, now_s, live=True)
-            sent += 1
-        heard += buffer.pop(now_s).pcm == loud
-        deepest_s = max(deepest_s, buffer.buffered_s)
-    assert deepest_s < 2.3  # at most what came while it spoke
-    assert heard == pytest.approx(sent / 2, abs=110)
-    assert (buffer.left_out_blocks > 0) == (ppm > 0)
-
-
 def test_more_audio_than_may_wait_is_refused() -> None:
     async def main() -> None:
         async with on_stage(settings=replace_settings(buffer_s=1)) as stage:
@@ -545,7 +256,3 @@ def test_more_audio_than_may_wait_is_refused() -> None:
                 stage.session.push_audio(tone(0.2))
 
     run(main())
-
-
-def replace_settings(**changes: float) -> LiveSettings:
-    return SETTINGS.model_copy(update=changes)
