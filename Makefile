@@ -51,7 +51,7 @@ down: ## Stop them; no process is left behind, the data stays
 	$(BIN)/avatar down
 
 test: $(STAMP) ## All tests (at most 15 minutes on two cores)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 check: $(STAMP) $(BUF) ## Lint, format, types, import directions, contracts, public API
 	$(BIN)/ruff check .

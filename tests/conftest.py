@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 # What takes longest starts first, so that workers end together.
@@ -15,19 +17,26 @@ LONGEST = ("tests/e2e", "tests/integration/services/avatars", "tests/integration
 SHARING = (*LONGEST[:2], "tests/unit/face", "tests/unit/evaluation")
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Let a worker take a file, or a folder that shares."""
+    return _ByFile(config, log)
+
+
+class _ByFile(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return _first_around(path, SHARING) or path
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for `pytest -n 2 --dist loadgroup`; alone, nothing changes."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_folder(item, SHARING) or item.path.name))
+    """Order the tests as several workers take them; one process keeps the cheap ones first."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         places = {folder: place for place, folder in enumerate(LONGEST)}
-        items.sort(key=lambda item: places.get(_folder(item, LONGEST), len(places)))
+        items.sort(key=lambda item: places.get(_first_around(item.nodeid, LONGEST), len(places)))
 
 
-def _folder(item: pytest.Item, folders: tuple[str, ...]) -> str:
-    """The first of the folders that the test lies in, or nothing."""
-    path = item.path.relative_to(ROOT).as_posix()
+def _first_around(path: str, folders: tuple[str, ...]) -> str:
+    """The first of the folders that the path lies in, or nothing."""
     return next((folder for folder in folders if path.startswith(folder + "/")), "")
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from harness import Made, Suite, Tenant, cut_sound, running_suite
+from playwright.sync_api import Browser
+from studio_browser import Visit, Visits, open_browser, visit
 from tiny import cut_video
+
+from services.common.local_server import free_port
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 SETTINGS = {
@@ -19,13 +24,18 @@ SETTINGS = {
     "AVATAR_JOBS__BACKOFF_BASE_S": "0.5",
     "AVATAR_JOBS__LEASE_S": "6",
     "AVATAR_JOBS__SWEEP_DELAY_S": "2",
+    # strangers reach no private address, and attack faster than tenants ask
+    "AVATAR_WEBHOOK_ALLOW_PRIVATE": "false",
+    "AVATAR_RATE_PER_S": "1000",
+    "AVATAR_RATE_BURST": "5000",
 }
 
 
 @pytest.fixture(scope="session")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """All services, as `avatar up` starts them."""
-    with running_suite(tmp_path_factory.mktemp("suite"), SETTINGS) as running:
+    settings = SETTINGS | {"AVATAR_GATEWAY_PORT": str(free_port())}
+    with running_suite(tmp_path_factory.mktemp("suite"), settings) as running:
         yield running
 
 
@@ -57,3 +67,25 @@ def made(suite: Suite, video: Path, speech: Path) -> Mapping[str, Made]:
     tenants = [suite.tenant(name) for name in ("acme", "umbrella")]
     with ThreadPoolExecutor(len(tenants)) as pool:
         return {made.tenant.name: made for made in pool.map(go, tenants)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def owner(made: Mapping[str, Made]) -> Made:
+    """Who has a ready avatar and a dub; the other tenant's are erased by another test."""
+    return made["umbrella"]
+
+
+@pytest.fixture
+def visits(browser: Browser, suite: Suite, owner: Made) -> Visits:
+    """Opens signed-in tabs: ``visits()``, ``visits(color_scheme="dark")``, ``visits(key="")``."""
+
+    def open_tab(key: str = owner.tenant.key, **options: object) -> AbstractContextManager[Visit]:
+        return visit(browser, suite.settings.url, key, **options)
+
+    return open_tab
