@@ -19,7 +19,7 @@ from source import GENERATED, ROOT, table
 
 sys.path.insert(0, str(ROOT))  # the checkout, whatever is installed
 
-from services.common.settings import PREFIX, ServiceSettings
+from services.common.settings import PREFIX, DataSettings, ServiceSettings
 
 COLUMNS = ("variable", "value", "default", "what it is")
 INTRO = f"""{GENERATED}
@@ -63,7 +63,7 @@ def _services() -> Iterator[tuple[str, type[BaseSettings]]]:
                 isinstance(value, type)
                 and issubclass(value, BaseSettings)
                 and value.__module__ == module.__name__
-                and value is not ServiceSettings
+                and value not in (DataSettings, ServiceSettings)
             ):
                 yield service, value
 

@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from services.cli import avatar_commands, job_commands, suite_commands, tenant_commands
+from services.cli import (
+    avatar_commands,
+    backup_commands,
+    job_commands,
+    suite_commands,
+    tenant_commands,
+)
 from services.cli.connect import Target
 from services.cli.session import EXIT_CODES
 
@@ -66,6 +72,7 @@ def _root(
 
 
 suite_commands.add_commands(app)
+backup_commands.add_commands(app)
 avatar_commands.add_commands(app)
 job_commands.add_commands(app)
 tenant_commands.add_commands(app)

@@ -68,7 +68,7 @@ def up(
 
     Example: [bold]avatar up --detach[/], then [bold]avatar create me.mp4 --name me[/]
     """
-    where = _folder(folder)
+    where = folder_of(folder)
     changes = {
         name: str(value)
         for name, value in (("SUITE_WORKERS", workers), ("SUITE_RENDERERS", renderers))
@@ -81,7 +81,7 @@ def up(
 
 def down(folder: Folder = None, as_json: AsJson = False) -> None:
     """Stop the suite on this machine. Running jobs go on at the next start; data stays."""
-    where = _folder(folder)
+    where = folder_of(folder)
 
     def work(screen: Screen) -> Outcome:
         ran = control.stop(where)
@@ -93,7 +93,7 @@ def down(folder: Folder = None, as_json: AsJson = False) -> None:
 
 def status(folder: Folder = None, as_json: AsJson = False) -> None:
     """Show the processes of the suite. Exits with 6 when it does not run or is not ready."""
-    where = _folder(folder)
+    where = folder_of(folder)
 
     def work(screen: Screen) -> Outcome:
         state = control.look(where)
@@ -115,7 +115,7 @@ def doctor(folder: Folder = None, as_json: AsJson = False) -> None:
 
     What the method itself needs is looked at by synctalk doctor.
     """
-    where = _folder(folder)
+    where = folder_of(folder)
 
     def work(screen: Screen) -> Outcome:
         from services.suite.checks import examine
@@ -255,7 +255,8 @@ def _row(process: ProcessState) -> tuple[str, ...]:
     )
 
 
-def _folder(given: Path | None) -> Path:
+def folder_of(given: Path | None) -> Path:
+    """The suite's folder: as given, or where it is by itself."""
     return (given or default_folder()).expanduser().resolve()
 
 

@@ -103,8 +103,8 @@ class RpcSettings(_Part):
     )
 
 
-class ServiceSettings(BaseSettings):
-    """What every service needs."""
+class DataSettings(BaseSettings):
+    """What is needed to reach the data."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter=_DELIMITER, frozen=True, extra="ignore"
@@ -114,12 +114,17 @@ class ServiceSettings(BaseSettings):
     redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
         description="Redis, with its password"
     )
-    rpc: RpcSettings
-    metrics_host: str = Field("127.0.0.1", description="address of /metrics; 0.0.0.0 in a pod")
-    metrics_port: Port = Field(0, description="port of /metrics; 0 chooses a free one")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe events that are logged"
     )
+
+
+class ServiceSettings(DataSettings):
+    """What every service needs."""
+
+    rpc: RpcSettings
+    metrics_host: str = Field("127.0.0.1", description="address of /metrics; 0.0.0.0 in a pod")
+    metrics_port: Port = Field(0, description="port of /metrics; 0 chooses a free one")
     otlp_endpoint: HttpUrl | None = Field(
         None, description="OTLP/gRPC collector of traces; absent: no tracing"
     )

@@ -17,7 +17,7 @@ import hashlib
 import io
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -191,6 +191,22 @@ class ObjectStore:
         return ObjectRef(key, size, digest.hexdigest())
 
     @retried
+    def fetch(self, key: str, path: Path) -> tuple[ObjectRef, str]:
+        """Write an object to ``path`` that nobody has a reference to; what it is, and its type."""
+        digest, size = hashlib.sha256(), 0
+        response = self._client.get_object(self.bucket, check_key(key))
+        try:
+            with path.open("wb") as file:
+                for chunk in response.stream(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    size += len(chunk)
+                    file.write(chunk)
+            return ObjectRef(key, size, digest.hexdigest()), _type_of(response.headers)
+        finally:
+            response.close()
+            response.release_conn()
+
+    @retried
     def list(self, prefix: str) -> tuple[StoredObject, ...]:
         """Every object under the folder ``prefix``, by key."""
         found = self._client.list_objects(self.bucket, check_key(prefix) + "/", recursive=True)
@@ -283,6 +299,10 @@ class ObjectStore:
                 reason="CHECKSUM_MISMATCH",
                 remedy="Make it anew; check the disks of the object store.",
             )
+
+
+def _type_of(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type") or "application/octet-stream"
 
 
 def check_key(key: str) -> str:

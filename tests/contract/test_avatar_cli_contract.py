@@ -13,8 +13,9 @@ from services.common import local_folder
 from services.suite.settings import make
 
 COMMANDS = [
-    "up", "down", "status", "doctor", "create", "dub", "wait", "demo", "list", "show", "dubs",
-    "delete", "jobs", "cancel", "requeue", "logs", "me", "keys", "webhooks", "consents",
+    "up", "down", "status", "doctor", "backup", "restore", "create", "dub", "wait", "demo", "list",
+    "show", "dubs", "delete", "jobs", "cancel", "requeue", "logs", "me", "keys", "webhooks",
+    "consents",
 ]  # fmt: skip
 
 
