@@ -109,10 +109,10 @@ async def bury(redis: Redis, names: Iterable[str]) -> list[str]:
                 )  # fmt: skip
             elif kind == "avatars":
                 avatar = await tables.avatars.get(tenant, record_id)
-                await _erase(tables, tenant, record_id, kind, (avatar.video,))
+                await _erase(tables, tenant, record_id, "avatars", (avatar.video,))
             elif kind == "dubs":
                 dub = await tables.dubs.get(tenant, record_id)
-                await _erase(tables, tenant, record_id, kind, dub.uploads)
+                await _erase(tables, tenant, record_id, "dubs", dub.uploads)
             else:  # uploads go with what used them
                 continue
         except NotFound:  # made after the backup, or before all backups
