@@ -30,7 +30,8 @@ def check_owned(field: str, path: str, tenant: str) -> str:
     Raises:
         NotFound: it is somebody else's, of which nobody else hears that it exists.
     """
-    if not path.startswith(f"tenants/{tenant}/"):
+    steps = path.split("/")  # an empty one or ".." may lead elsewhere where paths are tidied
+    if steps[:2] != ["tenants", tenant] or {"", ".", ".."} & set(steps):
         raise NotFound(
             f"{field}: {path!r} is not there",
             reason="NOT_FOUND",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
+import re
 import socket
 import time
 from collections.abc import Iterable
@@ -23,7 +24,17 @@ from services.gateway.model import DeliveryRecord, EventRecord, WebhookRecord, n
 log = logs.logger(__name__)
 
 _JITTER = 0.2
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # would lead to any IPv4 address
+_PRINTABLE = re.compile(r"[!-~]+")
+_UNICAST = ipaddress.ip_network("2000::/3")  # the rest of IPv6 is local, translated or not assigned
+# Public by their number and yet not in the public internet.
+_SPECIAL = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # protocol assignments; a cloud's metadata service among them
+        "192.88.99.0/24",  # 6to4 relays
+        "168.63.129.16/32",  # the host of a virtual machine on Azure
+    )
+)
 
 
 class Refused(Exception):
@@ -142,10 +153,12 @@ async def check_url(url: str, *, allow_private: bool) -> None:
         ParamError: not https, with credentials, or leading into a private network.
     """
     try:
+        if not _PRINTABLE.fullmatch(url) or "\\" in url:  # parsers differ on what these mean
+            raise ValueError
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise _bad_url("is not a URL") from None
+        raise _bad_url("is not a URL in ASCII without spaces") from None
     schemes = ("https", "http") if allow_private else ("https",)
     if parts.scheme not in schemes or not parts.hostname:
         raise _bad_url(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
@@ -153,7 +166,7 @@ async def check_url(url: str, *, allow_private: bool) -> None:
         raise _bad_url("must hold no credentials")
     try:
         await resolve(parts.hostname, port or 443, allow_private)
-    except OSError:
+    except (OSError, UnicodeError):  # a part of the name may be too long or empty
         raise _bad_url(f"names {parts.hostname}, which has no address") from None
     except Refused as error:
         raise _bad_url(f"is refused: {error}") from None
@@ -181,11 +194,11 @@ def _public(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour
-        if inner is not None:
-            ip = inner
-        elif ip in _NAT64:
-            return False
-    return ip.is_global and not ip.is_multicast
+        if inner is None:
+            return ip.is_global and ip in _UNICAST
+        ip = inner
+    special = any(ip in network for network in _SPECIAL)
+    return ip.is_global and not ip.is_multicast and not special
 
 
 def _bad_url(what: str) -> ParamError:

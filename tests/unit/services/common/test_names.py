@@ -28,7 +28,19 @@ def test_what_is_no_name_is_refused_with_its_field(name: str) -> None:
     assert caught.value.reason == "INVALID_NAME"
 
 
-@pytest.mark.parametrize("path", ["tenants/acme2/x", "tenants/acme", "x/tenants/acme/x", ""])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "tenants/acme2/x",
+        "tenants/acme",
+        "x/tenants/acme/x",
+        "",
+        "tenants/acme/../umbrella/x",
+        "tenants/acme//x",
+        "tenants/acme/./x",
+        "/tenants/acme/x",
+    ],
+)
 def test_what_lies_elsewhere_is_not_there(path: str) -> None:
     check_owned("key", "tenants/acme/x", "acme")
     with pytest.raises(NotFound):

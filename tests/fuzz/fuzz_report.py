@@ -1,0 +1,42 @@
+"""How much is fuzzed, and what came of it.
+
+A few seconds of each in every run of the tests; `make fuzz` sets the variables for a night of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+FILES = int(os.environ.get("SYNCTALK_FUZZ_FILES", "250"))
+REQUESTS = int(os.environ.get("SYNCTALK_FUZZ_REQUESTS", "400"))
+INPUTS = int(os.environ.get("SYNCTALK_FUZZ_INPUTS", "300"))  # of each parser
+SEED = int(os.environ.get("SYNCTALK_FUZZ_SEED", "1"))
+SECONDS = float(os.environ.get("SYNCTALK_FUZZ_SECONDS", "3600"))  # of files, of requests
+KEEP = Path(os.environ["SYNCTALK_FUZZ_KEEP"]) if "SYNCTALK_FUZZ_KEEP" in os.environ else None
+
+
+@dataclass
+class Report:
+    """What a run of a fuzzer found.
+
+    Args:
+        what: was tried.
+        outcomes: how many ended in which way.
+        findings: one example of each thing that must not happen, by what it was.
+    """
+
+    what: str
+    seed: int
+    count: int = 0
+    seconds: float = 0.0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    findings: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [f"{self.count} {self.what}, seed {self.seed}, {self.seconds:.0f} s"]
+        lines += [f"{count:8d}  {name}" for name, count in self.outcomes.most_common()]
+        lines += [f"FOUND {what}: {where}" for what, where in self.findings.items()]
+        return "\n".join(lines)

@@ -1,0 +1,14 @@
+"""Damaged media files: each is read or refused, and nothing else ever happens."""
+
+from __future__ import annotations
+
+from fuzz_media import fuzz
+from fuzz_report import FILES, KEEP, SECONDS, SEED
+
+
+def test_a_damaged_file_is_read_or_refused() -> None:
+    """Nothing crashes unseen, hangs beyond its limit, or leaves files, children or memory behind."""
+    report = fuzz(SEED, FILES, SECONDS, KEEP)
+    print(f"\n{report}")
+    assert not report.findings, report
+    assert report.outcomes["ok"] > 0.1 * report.count, "damage was so great that nothing is read"
