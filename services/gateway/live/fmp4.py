@@ -9,7 +9,7 @@ the next one, which begins earlier.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from struct import pack
+from struct import Struct, pack
 
 from services.gateway.live.frames import Frame
 from services.gateway.live.h264 import ParameterSets, parameter_sets, sample
@@ -20,6 +20,10 @@ _FRAME_TICKS = VIDEO_HZ // 25
 _VIDEO, _AUDIO = 1, 2
 _MATRIX = pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 _SYNC, _NO_SYNC = 0x02000000, 0x01010000
+# moof of mfhd and traf, which has tfhd, tfdt and trun; then the header of mdat. As one, for it is
+# written 75 times a second.
+_FRAGMENT = Struct(">I4s I4sII I4s I4sII I4sIQ I4sIIIIII I4s")
+_MOOF_BYTES = _FRAGMENT.size - 8
 _OPUS_DELAY = 120  # samples that the encoder looks ahead
 
 
@@ -68,17 +72,16 @@ class FragmentWriter:
 
     def _fragment(self, track: int, begin: int, duration: int, flags: int, data: bytes) -> bytes:
         self._sequence += 1
-        header = _full("mfhd", 0, 0, pack(">I", self._sequence))
-        # Default base is the fragment; the sample's data follow the header of mdat.
-        offset = 8 + len(header) + 8 + 16 + 20 + 32 + 8
-        run = _full(
-            "trun", 0, 0x000701, pack(">IIIII", 1, offset, duration, len(data), flags)
-        )  # offset, duration, size, flags
-        times = _full("tfdt", 1, 0, pack(">Q", begin))
-        track_header = _full("tfhd", 0, 0x020000, pack(">I", track))
-        movie = _box("moof", header, _box("traf", track_header, times, run))
-        assert len(movie) + 8 == offset
-        return movie + _box("mdat", data)
+        header = _FRAGMENT.pack(
+            _MOOF_BYTES, b"moof",
+            16, b"mfhd", 0, self._sequence,
+            _MOOF_BYTES - 24, b"traf",
+            16, b"tfhd", 0x020000, track,  # the default base is the fragment
+            20, b"tfdt", 1 << 24, begin,
+            32, b"trun", 0x000701, 1, _FRAGMENT.size, duration, len(data), flags,
+            8 + len(data), b"mdat",
+        )  # fmt: skip
+        return header + data
 
 
 def _box(kind: str, *content: bytes) -> bytes:
