@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ ARGUMENTS = [
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
 ]
+
+PLAYS = "video => !video.paused && video.currentTime > 0.4 && video.videoWidth"
 
 _CONTRAST = (Path(__file__).parent / "studio_contrast.js").read_text()
 _SHIFT = """
@@ -77,6 +79,9 @@ class Visit:
             " ?? document.activeElement.innerText).trim()"
         )
         return name
+
+
+Visits = Callable[..., AbstractContextManager[Visit]]
 
 
 @contextmanager

@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
-from harness import Made, Suite, until
-from playwright.sync_api import Browser, Page, expect
-from studio_browser import Visit, open_browser, visit
+from harness import Made, Suite
+from playwright.sync_api import Page, expect
+from studio_browser import PLAYS, Visit, Visits
 
-from services.cli.api import Api, Resource
+from services.cli.api import Resource
 
-Visits = Callable[..., AbstractContextManager[Visit]]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-PLAYS = "video => !video.paused && video.currentTime > 0.4 && video.videoWidth"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def owner(made: Mapping[str, Made]) -> Made:
-    """Who has a ready avatar and a dub; the other tenant's are erased by another test."""
-    return made["umbrella"]
-
-
-@pytest.fixture
-def visits(browser: Browser, suite: Suite, owner: Made) -> Visits:
-    """Opens signed-in tabs: ``visits()``, ``visits(color_scheme="dark")``, ``visits(key="")``."""
-
-    def open_tab(key: str = owner.tenant.key, **options: object) -> AbstractContextManager[Visit]:
-        return visit(browser, suite.settings.url, key, **options)
-
-    return open_tab
 
 
 @pytest.fixture
 def pages(owner: Made) -> list[str]:
     """Every page, by its address."""
     own = [f"avatars/{owner.avatar['id']}", f"dubs/{owner.dub['id']}"]
-    return ["avatars", "avatars/new", "dubs", "dubs/new", "live", "keys", "system", *own]
+    named = ["avatars", "avatars/new", "consents", "dubs", "dubs/new", "live", "keys", "webhooks"]
+    return [*named, "system", *own]
 
 
 def test_from_upload_to_a_video_that_plays(
@@ -128,38 +104,8 @@ def watch(page: Page) -> None:
     )
 
 
-@pytest.mark.parametrize("way", ["WebRTC", "WebSocket"])
-def test_talking_live(visits: Visits, owner: Made, speech: Path, way: str) -> None:
-    api = owner.tenant.api
-    with visits() as tab:
-        page = tab.go("live")
-        page.get_by_label("Connection").select_option(f"{way} only")
-        page.get_by_label("Size").select_option("256 × 256")
-        page.get_by_role("button", name="Start the session").click()
-        state = page.locator(".live-state")
-        expect(state).to_contain_text(f"Connected by {way}", timeout=90_000)
-        session = api.list("sessions", 1)[0]["id"]
-        assert not speaking(api, session)
-        page.wait_for_function(f"() => ({PLAYS})(document.querySelector('video'))", timeout=90_000)
-        page.locator("input[type=file]").set_input_files(speech)
-        until(lambda: speaking(api, session), "it says the file")
-        page.get_by_role("button", name="Interrupt").click()
-        expect(state).to_contain_text("Interrupted after")
-        until(lambda: not speaking(api, session), "it is silent")
-        page.get_by_role("button", name="Use the microphone").click()
-        until(lambda: speaking(api, session), "it says what the microphone hears")
-        expect(page.get_by_role("term").filter(has_text="Frames a second, sent")).to_be_visible()
-        page.get_by_role("button", name="End the session").click()
-        expect(page.get_by_role("button", name="Start the session")).to_be_focused()
-        until(lambda: session not in ids(api.list("sessions", 10)), "the session is gone")
-
-
 def ids(found: Sequence[Resource]) -> set[str]:
     return {item["id"] for item in found}
-
-
-def speaking(api: Api, session_id: str) -> bool:
-    return bool(api.get(f"sessions/{session_id}")["speaking"])
 
 
 def test_the_avatar_page_shows_quality_figures_and_curve(visits: Visits, owner: Made) -> None:
@@ -226,6 +172,46 @@ def test_a_key_is_shown_once_works_and_can_be_revoked(
         page.get_by_role("button", name="Revoke the key").click()
         expect(page.get_by_text("a robot", exact=True)).to_have_count(0)
         assert answer(headers=headers).status_code == 401
+
+
+def test_a_consent_is_revoked_in_the_list(visits: Visits, owner: Made) -> None:
+    body = {"subject_name": "Una Undecided", "granted_by": "Una Undecided", "statement": "Yes."}
+    consent = owner.tenant.api.post("consents", body)
+    with visits() as tab:
+        page = tab.go("avatars")
+        page.get_by_role("link", name="Consents").click()
+        line = page.get_by_role("row", name=re.compile("Una Undecided"))
+        expect(line.locator("[data-state=active]")).to_be_visible()
+        line.get_by_role("button", name="Revoke").click()
+        page.get_by_role("button", name="Revoke the consent").click()
+        expect(line.locator("[data-state=revoked]")).to_be_visible()
+        expect(line.get_by_role("button")).to_have_count(0)
+    assert owner.tenant.api.get(f"consents/{consent['id']}")["state"] == "revoked"
+
+
+def test_a_webhook_is_made_and_deleted(visits: Visits, owner: Made) -> None:
+    url = "https://1.1.1.1/hooks"  # nothing is sent: no avatar is cancelled meanwhile
+    with visits() as tab:
+        page = tab.go("keys")
+        page.get_by_role("link", name="Webhooks").click()
+        for box in page.get_by_role("checkbox", checked=True).all():
+            box.uncheck()
+        page.get_by_label("An avatar was cancelled").check()
+        page.get_by_label("URL").fill("https://127.0.0.1/hooks")
+        page.get_by_role("button", name="Make a webhook").click()
+        expect(page.get_by_role("alert")).to_contain_text("not in the public internet")
+        page.get_by_label("URL").fill(url)
+        page.get_by_role("button", name="Make a webhook").click()
+        assert page.locator("[data-secret]").inner_text().startswith("whsec_")
+        (made,) = owner.tenant.api.list("webhooks", 10)
+        assert (made["url"], made["events"]) == (url, ["avatar.cancelled"])
+        expect(page.get_by_text("Nothing was sent yet")).to_be_visible()
+        page.get_by_role("button", name=f"Delete the webhook to {url}").click()
+        page.get_by_role("button", name="Delete the webhook", exact=True).click()
+        expect(page.get_by_text("No webhook yet")).to_be_visible()
+        assert len(tab.wrong) == 1  # the browser's own word on the answer 422
+        tab.wrong.clear()
+    assert owner.tenant.api.list("webhooks", 10) == []
 
 
 def test_all_of_it_works_by_keyboard(visits: Visits, owner: Made) -> None:

@@ -14,18 +14,22 @@ import { dubsPage } from "./pages/dubs.js";
 import { dubPage } from "./pages/dub.js";
 import { newDubPage } from "./pages/new-dub.js";
 import { livePage } from "./pages/live.js";
+import { consentsPage } from "./pages/consents.js";
 import { keysPage } from "./pages/keys.js";
 import { systemPage } from "./pages/system.js";
+import { webhooksPage } from "./pages/webhooks.js";
 
 const ROUTES = [
   ["/avatars", "avatars", "Avatars", avatarsPage],
   ["/avatars/new", "avatars", "New avatar", newAvatarPage],
   ["/avatars/:id", "avatars", "Avatar", avatarPage],
+  ["/consents", "avatars", "Consents", consentsPage],
   ["/dubs", "dubs", "Dubs", dubsPage],
   ["/dubs/new", "dubs", "New dub", newDubPage],
   ["/dubs/:id", "dubs", "Dub", dubPage],
   ["/live", "live", "Live", livePage],
   ["/keys", "keys", "API keys", keysPage],
+  ["/webhooks", "webhooks", "Webhooks", webhooksPage],
   ["/system", "system", "System", systemPage],
 ];
 const OPERATORS = new Set(["keys", "system"]);

@@ -11,6 +11,7 @@ const PLACES = [
   ["keys", "API keys"],
   ["system", "System"],
 ];
+const PARENTS = { webhooks: "keys" }; // the operator's key has keys and no webhooks
 const OF_OPERATOR = new Set(["keys", "system"]);
 const ROLES = { operator: "Operator", admin: "Admin", member: "Member" };
 
@@ -35,7 +36,7 @@ export function shell(me, signOut) {
 
   function show(section, path, page) {
     places.forEach(([name], at) => {
-      if (name === section) links[at].setAttribute("aria-current", "page");
+      if (name === (PARENTS[section] ?? section)) links[at].setAttribute("aria-current", "page");
       else links[at].removeAttribute("aria-current");
     });
     main.dataset.path = path;

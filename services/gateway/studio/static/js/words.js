@@ -14,6 +14,18 @@ export const STATES = {
   active: ["Active", "good"],
   revoked: ["Revoked", "bad"],
   expired: ["Expired", "warn"],
+  pending: ["On its way", "busy"],
+  delivered: ["Delivered", "good"],
+};
+
+/** What webhooks can hear of. */
+export const EVENTS = {
+  "avatar.ready": "An avatar is ready",
+  "avatar.failed": "An avatar failed",
+  "avatar.cancelled": "An avatar was cancelled",
+  "dub.succeeded": "A dub is done",
+  "dub.failed": "A dub failed",
+  "dub.cancelled": "A dub was cancelled",
 };
 
 /** The stages of an avatar's two jobs, in order; several of the API's may be one here. */

@@ -15,7 +15,7 @@ export function avatarsPage({ api, signal }) {
   const create = () => link("New avatar", "#/avatars/new", { kind: "primary", icon: "plus" });
   const list = loaded("Loading avatars", () => api.all("avatars", { signal, most: 400 }), show, signal);
   return page({
-    title: "Avatars", actions: [create()],
+    title: "Avatars", actions: [link("Consents", "#/consents"), create()],
     about: "Each is made of a few minutes of video of one person who agreed to it.",
   }, list);
 

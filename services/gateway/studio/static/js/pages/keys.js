@@ -2,7 +2,7 @@
 
 import { fill, h } from "../dom.js";
 import { ago, moment } from "../format.js";
-import { button, busy, card, copyButton, empty, loaded, note, page } from "../parts/page.js";
+import { button, busy, card, copyButton, empty, link, loaded, note, page } from "../parts/page.js";
 import { confirm } from "../parts/dialog.js";
 import { field, input, select } from "../parts/fields.js";
 
@@ -10,7 +10,7 @@ export function keysPage(context) {
   const { me } = context;
   const about = "Programs and people call the suite with a key. Each belongs to one tenant.";
   if (me.role === "member") {
-    return page({ title: "API keys", about }, note("info", h("h3", null, "This key may not manage keys"),
+    return page({ title: "API keys", about, actions: [link("Webhooks", "#/webhooks")] }, note("info", h("h3", null, "This key may not manage keys"),
       h("p", null, "It has the role member. Ask an admin of your tenant, or sign in with an admin's key.")));
   }
   const once = h("div", { class: "slot" });
@@ -25,7 +25,8 @@ export function keysPage(context) {
   };
   const choose = (named) => { tenant = named; read(); };
   read();
-  return page({ title: "API keys", about }, once,
+  const actions = me.role === "operator" ? [] : [link("Webhooks", "#/webhooks")];
+  return page({ title: "API keys", about, actions }, once,
     card("New key", newKey(context, made, choose)),
     card("Keys", list));
 }

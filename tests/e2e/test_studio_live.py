@@ -1,0 +1,93 @@
+"""Live sessions in a real browser, on a real suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import Made, until
+from live_recording import Recording, likeness, record, recorded
+from playwright.sync_api import Page, expect
+from studio_browser import PLAYS, Visits
+
+from services.cli.api import Api
+
+FOLLOWS = 0.6
+"""Likeness of mouth and sound that no mouth has which does not follow this sound."""
+
+
+@pytest.mark.parametrize("way", ["WebRTC", "WebSocket"])
+def test_talking_live(visits: Visits, owner: Made, speech: Path, way: str) -> None:
+    api = owner.tenant.api
+    with visits() as tab:
+        page, state = tab.go("live"), tab.page.locator(".live-state")
+        session = begin(page, api, way)
+        assert not speaking(api, session)
+        page.locator("input[type=file]").set_input_files(speech)
+        until(lambda: speaking(api, session), "it says the file")
+        page.get_by_role("button", name="Interrupt").click()
+        expect(state).to_contain_text("Interrupted after")
+        until(lambda: not speaking(api, session), "it is silent")
+        page.get_by_role("button", name="Use the microphone").click()
+        until(lambda: speaking(api, session), "it says what the microphone hears")
+        expect(page.get_by_role("term").filter(has_text="Frames a second, sent")).to_be_visible()
+        page.get_by_role("button", name="End the session").click()
+        expect(page.get_by_role("button", name="Start the session")).to_be_focused()
+        until(lambda: session not in sessions(api), "the session is gone")
+
+
+def test_a_browser_sees_the_avatars_mouth_follow_what_it_hears(
+    visits: Visits, owner: Made, speech: Path
+) -> None:
+    api = owner.tenant.api
+    with visits() as tab:
+        page, state = tab.go("live"), tab.page.locator(".live-state")
+        session = begin(page, api, "WebRTC")
+        record(page)
+        page.locator("input[type=file]").set_input_files(speech)
+        expect(state).to_contain_text("said everything", timeout=120_000)
+        said = recorded(page)
+        page.get_by_role("button", name="Choose another").click()
+        page.locator("input[type=file]").set_input_files(speech)
+        until(lambda: speaking(api, session), "it says the file again")
+        page.get_by_role("button", name="Interrupt").click()
+        expect(state).to_contain_text("Interrupted after")
+        page.wait_for_function("() => window.recorded.slice(-25).every(([, rms]) => rms < 1e-3)")
+        recorded(page)
+        page.wait_for_function("() => window.recorded.length > 50")
+        rest = recorded(page)
+        page.get_by_role("button", name="End the session").click()
+    assert min(said.faces, rest.faces) > 0.95
+    assert_follows(said)
+    assert rest.opening.std() < said.opening.std() / 2
+    assert rest.opening.mean() < said.opening.mean()
+
+
+def assert_follows(said: Recording) -> None:
+    """The mouth goes with the sound, and what does not go with it would be told from it."""
+    assert likeness(said.opening, said.loudness) > FOLLOWS
+    assert likeness(np.full_like(said.opening, 0.1), said.loudness) < FOLLOWS
+    for seed in range(20):
+        shuffled = np.random.default_rng(seed).permutation(said.opening)
+        assert likeness(shuffled, said.loudness) < FOLLOWS
+    for later in range(12, len(said.opening) - 12, 5):  # half a second and more
+        assert likeness(np.roll(said.opening, later), said.loudness) < FOLLOWS
+
+
+def begin(page: Page, api: Api, way: str) -> str:
+    """Start a session; its id, when it plays."""
+    page.get_by_label("Connection").select_option(f"{way} only")
+    page.get_by_label("Size").select_option("256 × 256")
+    page.get_by_role("button", name="Start the session").click()
+    expect(page.locator(".live-state")).to_contain_text(f"Connected by {way}", timeout=90_000)
+    page.wait_for_function(f"() => ({PLAYS})(document.querySelector('video'))", timeout=90_000)
+    return sessions(api)[0]
+
+
+def sessions(api: Api) -> list[str]:
+    return [each["id"] for each in api.list("sessions", 10)]
+
+
+def speaking(api: Api, session_id: str) -> bool:
+    return bool(api.get(f"sessions/{session_id}")["speaking"])
