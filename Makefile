@@ -13,6 +13,7 @@ TORCH_INDEX ?=
 # make demo VIDEO=me.mp4 AUDIO=speech.wav OUT=out/me
 VIDEO ?=
 AUDIO ?=
+SEED  ?= 1
 OUT   ?= out/demo
 
 # Processes that run the tests; more of them need more cores and memory (about 4 GB each).
@@ -32,7 +33,7 @@ CHECK_PROTO := node_modules/.bin/buf lint && node_modules/.bin/buf format --diff
   node_modules/.bin/buf breaking --against baseline.binpb
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check bench chaos proto docs chart images clean
+.PHONY: help setup demo up down test check bench chaos fuzz audit proto docs chart images clean
 
 help: ## Show this list
 	@echo "synctalk: a portrait video in, a talking avatar out"; echo
@@ -78,6 +79,16 @@ chaos: $(STAMP) ## Kill everything while work runs, twenty rounds; figures go to
 	rm -f benchmarks/results/chaos.jsonl
 	SYNCTALK_CHAOS_ROUNDS=20 SYNCTALK_CHAOS_REPORT=benchmarks/results/chaos.jsonl \
 	  $(BIN)/python -m pytest --timeout=7200 tests/e2e/test_chaos.py tests/integration/jobs/test_job_chaos.py
+
+fuzz: $(STAMP) ## 20,000 damaged files and 20,000 hostile requests, at most an hour of each [SEED=1]
+	SYNCTALK_FUZZ_FILES=20000 SYNCTALK_FUZZ_REQUESTS=20000 SYNCTALK_FUZZ_INPUTS=20000 \
+	  SYNCTALK_FUZZ_SEED=$(SEED) SYNCTALK_FUZZ_KEEP=out/fuzz \
+	  $(BIN)/python -m pytest -s --timeout=7200 tests/fuzz tests/e2e/attacks/test_attack_fuzz.py
+
+audit: $(STAMP) ## Known flaws of the pinned packages, as PyPI's advisories have them (needs the network)
+	test -x build/audit/bin/pip-audit || { \
+	  $(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit==2.10.1; }
+	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 proto: $(STAMP) $(BUF) ## After a change in proto/: check it, write the stubs and the baseline anew
 	cd proto && $(CHECK_PROTO) && $(BUF_BUILD) -o baseline.binpb

@@ -43,6 +43,7 @@ from synctalk.errors import BundleError
 from synctalk.media import VideoPreset, VideoWriter, rgb_to_yuv
 from synctalk.media.ordered import ordered_frames
 from synctalk.render.torso import Neck, NeckWindow, pack_neck, unpack_neck
+from synctalk.tensor_files import checked
 
 SCHEMA_VERSION = 2
 """What this release writes. A fact or part that readers may ignore does not change it: it gets a
@@ -160,7 +161,7 @@ class BundleManifest:
         return json.dumps(dataclasses.asdict(self), indent=2)
 
     @classmethod
-    def from_json(cls, text: str, where: Path) -> BundleManifest:
+    def from_json(cls, text: str | bytes, where: Path) -> BundleManifest:
         """Parse what ``to_json`` wrote; facts that a later release added are left out.
 
         Raises:
@@ -175,8 +176,10 @@ class BundleManifest:
             raw["training_curve"] = tuple(CurvePoint(**p) for p in raw["training_curve"])
             for name in {"cuts", "window", "parents"} & raw.keys():
                 raw[name] = tuple(raw[name])
+            if any(Path(name).name != name for name in raw.get("files", ())):
+                raise ValueError("a part lies in another folder")
             return cls(**raw)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise BundleError(
                 f"{where}: not an avatar manifest ({error}).",
                 reason="BUNDLE_MANIFEST",
@@ -221,7 +224,7 @@ class AvatarBundle:
                 reason="BUNDLE_NOT_FOUND",
                 remedy="Make one with `synctalk train DATASET --out AVATAR`.",
             )
-        manifest = BundleManifest.from_json(manifest_path.read_text(), manifest_path)
+        manifest = BundleManifest.from_json(manifest_path.read_bytes(), manifest_path)
         wanted = dict.fromkeys((*PARTS, *manifest.files))
         missing = [name for name in wanted if not (folder / name).is_file()]
         if missing:
@@ -276,7 +279,7 @@ class AvatarBundle:
             BundleError: the file was changed or damaged.
         """
         self.verify(WEIGHTS)
-        tensors: dict[str, Tensor] = load_file(self.path / WEIGHTS)
+        tensors: dict[str, Tensor] = load_file(checked(self.path / WEIGHTS))
         return tensors
 
     def verify(self, *names: str) -> None:

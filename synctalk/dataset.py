@@ -39,6 +39,7 @@ from safetensors.numpy import load_file, save_file
 
 from synctalk.errors import DatasetError
 from synctalk.media import VideoReader, read_audio
+from synctalk.tensor_files import checked
 
 SCHEMA_VERSION = 2
 FPS = 25
@@ -122,7 +123,7 @@ class DatasetManifest:
         return json.dumps(dataclasses.asdict(self), indent=2)
 
     @classmethod
-    def from_json(cls, text: str, where: Path) -> DatasetManifest:
+    def from_json(cls, text: str | bytes, where: Path) -> DatasetManifest:
         """Parse what ``to_json`` wrote.
 
         Raises:
@@ -139,8 +140,10 @@ class DatasetManifest:
                 )
             raw["crop"] = Crop(**raw["crop"])
             raw["cuts"] = tuple(raw["cuts"])
+            if any(Path(name).name != name for name in raw.get("files", ())):
+                raise ValueError("a part lies in another folder")
             return cls(**raw)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DatasetError(
                 f"{where}: not a dataset manifest ({error}).",
                 reason="DATASET_MANIFEST",
@@ -183,7 +186,7 @@ class Tracks:
     @classmethod
     def load(cls, path: Path) -> Tracks:
         """Read what ``save`` wrote."""
-        return cls(**load_file(path))
+        return cls(**load_file(checked(path)))
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ class SubjectDataset:
                 reason="DATASET_NOT_FOUND",
                 remedy="Make one with `synctalk preprocess VIDEO --out DATASET`.",
             )
-        manifest = DatasetManifest.from_json(manifest_path.read_text(), manifest_path)
+        manifest = DatasetManifest.from_json(manifest_path.read_bytes(), manifest_path)
         missing = [name for name in PARTS if not (folder / name).is_file()]
         if missing:
             raise DatasetError(
@@ -271,7 +274,7 @@ class SubjectDataset:
 
     def erased(self) -> NDArray[np.int16]:
         """Where the head was taken out, [T,size,2]; see :func:`erased_spans`."""
-        spans: NDArray[np.int16] = load_file(self.path / ERASED)["spans"]
+        spans: NDArray[np.int16] = load_file(checked(self.path / ERASED))["spans"]
         return spans
 
     def plates(self, start: int = 0) -> Iterator[Image]:
@@ -303,7 +306,7 @@ class SubjectDataset:
 
     def audio_features(self) -> AudioFeatures:
         """Mel spectrogram and audio-visual features of the clip's speech."""
-        return AudioFeatures(**load_file(self.path / AUDIO_FEATURES))
+        return AudioFeatures(**load_file(checked(self.path / AUDIO_FEATURES)))
 
 
 def erased_spans(frame: Image, plate: Image) -> NDArray[np.int16]:

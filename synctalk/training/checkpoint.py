@@ -20,6 +20,7 @@ from torch import Tensor
 
 from synctalk.bundle import CurvePoint
 from synctalk.errors import TrainingError
+from synctalk.tensor_files import checked
 
 STATE = "state.json"
 
@@ -86,7 +87,7 @@ def load_checkpoint(folder: Path, run_id: str) -> Checkpoint | None:
             remedy="Resume with the settings it was started with, or train without --resume.",
         )
     curve = tuple(CurvePoint(**point) for point in state["curve"])
-    tensors = load_file(folder / state["weights"])
+    tensors = load_file(checked(folder / Path(state["weights"]).name))
     return Checkpoint(run_id, state["step"], state["seconds"], curve, tensors)
 
 
