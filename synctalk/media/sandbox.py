@@ -37,7 +37,8 @@ class Request:
     """What the child shall do.
 
     Args:
-        task: ``"probe"``, ``"sample"``, ``"normalise"``, ``"audio"`` or ``"picture"``.
+        task: ``"probe"``, ``"sample"``, ``"normalise"``, ``"audio"``, ``"picture"`` or
+            ``"manifest"``.
         src: the untrusted file, absolute.
         limits: bounds for the child.
         out: folder the child may write into; empty where it writes nothing.

@@ -16,6 +16,7 @@ import av
 from synctalk.errors import MediaError
 from synctalk.media.confine import confine
 from synctalk.media.limits import MediaLimits, check_file
+from synctalk.media.manifest import read_manifest_here
 from synctalk.media.normalise import normalise_here, shown
 from synctalk.media.pcm import decode_pcm, sound_end, write_pcm
 from synctalk.media.picture import read_picture_here
@@ -86,6 +87,8 @@ def _run(request: Request) -> dict[str, Any]:
     path, limits = Path(request.src), request.limits
     if request.task == "picture":
         return read_picture_here(request)
+    if request.task == "manifest":
+        return dict(read_manifest_here(request))
     info = probe_here(path, limits)
     if request.task == "probe":
         return asdict(info)

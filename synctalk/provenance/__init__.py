@@ -1,0 +1,27 @@
+"""Provenance: every frame marked, every file signed, and a way to tell (METHOD row 16)."""
+
+from synctalk.provenance.embedding import Marker
+from synctalk.provenance.settings import (
+    OFF,
+    Provenance,
+    new_mark_id,
+    provenance_from_environment,
+)
+from synctalk.provenance.signing import Claim, ManifestSigner, sign_file
+from synctalk.provenance.stamp import Stamp
+from synctalk.provenance.verifying import Verification, find_mark, verify
+
+__all__ = [
+    "OFF",
+    "Claim",
+    "ManifestSigner",
+    "Marker",
+    "Provenance",
+    "Stamp",
+    "Verification",
+    "find_mark",
+    "new_mark_id",
+    "provenance_from_environment",
+    "sign_file",
+    "verify",
+]

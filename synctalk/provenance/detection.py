@@ -1,0 +1,158 @@
+"""Finding a mark without the original: its scale and place by what is known of it, then its id.
+
+A picture's own structure is the noise here, so it is flattened first: what is left of it after a
+blur, divided by how much goes on there. The mark stands still in a video, so that flattened frames
+may be averaged. Tiles of every plausible length are then tried: the picture's Fourier coefficients
+at their harmonics, multiplied with the known waves', peak at the tile's place where the length is
+right. The best few are refined, and an id is read from the remaining waves; its keyed check
+decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synctalk.media.planes import UInt8Array
+from synctalk.provenance.carriers import HIGHEST, Carriers, carriers, waves
+from synctalk.provenance.coding import CODED_BITS, decode
+
+LONGEST_SIDE_PX = 512
+"""Of the shorter side while detecting: larger pictures are made smaller."""
+_FEWEST, _MOST = 0.9, 9.0  # tiles along the shorter side: of a crop; of a picture within another
+_STEP = 0.045  # tiles; half of it turns the finest wave by a quarter of a turn at the edge
+_CANDIDATES = 12
+_MIN_SCORE = 4.5
+_GRID = 128
+_WIDTH = 2 * HIGHEST + 1
+
+Floats = NDArray[np.float32]
+Complex = NDArray[np.complex64]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A mark that was found.
+
+    Args:
+        mark_id: what it carries.
+        score: how clear its known part is, in standard deviations of what chance gives.
+        tiles: tiles along the shorter side; 4 in a whole picture, fewer in a crop.
+    """
+
+    mark_id: int
+    score: float
+    tiles: float
+
+
+@dataclass(frozen=True)
+class _Fit:
+    score: float
+    across: float  # tiles along the shorter side, by their width
+    down: float  # and by their height
+    x: float  # the tile's place, grid units
+    y: float
+
+
+def flatten(luma: UInt8Array) -> Floats:
+    """[H,W] of a picture's luma as the detector wants it, about -1 to 1; smaller if it is large."""
+    short = min(luma.shape)
+    if short > LONGEST_SIDE_PX:
+        factor = LONGEST_SIDE_PX / short
+        size = (round(luma.shape[1] * factor), round(luma.shape[0] * factor))
+        luma = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+    values = luma.astype(np.float32)
+    side = min(values.shape) // 16 | 1
+    left = values - cv2.GaussianBlur(values, (0, 0), side / 4)
+    spread = cv2.blur(np.abs(left), (side, side))
+    return np.asarray(np.clip(left / (spread + 0.7), -2.5, 2.5), np.float32)
+
+
+def detect(flat: Floats, key: bytes) -> Detection | None:
+    """The mark in a flattened picture, or in the mean of several [H,W]; None if there is none."""
+    known = carriers(key)
+    image = flat - flat.mean()
+    fits = sorted(_coarse(image, known), key=lambda fit: -fit.score)
+    for fit in _distinct(fits):
+        best = _refined(image, known, fit)
+        if best.score < _MIN_SCORE:
+            continue
+        if (mark_id := _read(image, known, best, key)) is not None:
+            return Detection(mark_id, best.score, best.across)
+    return None
+
+
+def _coarse(image: Floats, known: Carriers) -> Iterator[_Fit]:
+    """The best place of a tile of each length."""
+    for tiles in np.arange(_FEWEST, _MOST, _STEP * min(image.shape) / max(image.shape)):
+        yield _best_place(_coefficients(image, tiles, tiles), known, tiles, tiles)
+
+
+def _distinct(fits: list[_Fit]) -> Iterable[_Fit]:
+    kept: list[_Fit] = []
+    for fit in fits:
+        if all(abs(fit.across - other.across) > 2 * _STEP for other in kept):
+            kept.append(fit)
+            if len(kept) == _CANDIDATES:
+                break
+    return kept
+
+
+def _refined(image: Floats, known: Carriers, fit: _Fit) -> _Fit:
+    """The same, width and height of the tile tuned one after the other."""
+    step = _STEP / 2
+    while step > 0.002:
+        for across, down in ((step, step), (step, 0.0), (0.0, step)):
+            for sign in (-1, 1):
+                a, d = fit.across + sign * across, fit.down + sign * down
+                other = _best_place(_coefficients(image, a, d), known, a, d)
+                if other.score > fit.score:
+                    fit = other
+        step /= 2
+    return fit
+
+
+def _coefficients(image: Floats, across: float, down: float) -> Complex:
+    """[HIGHEST + 1, _WIDTH] of the waves (ky, kx), kx from -HIGHEST, whitened."""
+    height, width = image.shape
+    short = min(height, width)
+    rows = waves(HIGHEST + 1, short / down, height).conj()
+    columns = waves(HIGHEST + 1, short / across, width).conj()
+    half = np.concatenate([rows.real, rows.imag], 1).T @ image
+    half = half[: HIGHEST + 1] + 1j * half[HIGHEST + 1 :]  # [ky, x]
+    both = half @ np.concatenate([columns[:, :0:-1].conj(), columns], 1)
+    power = cv2.blur((both.real**2 + both.imag**2), (7, 7), borderType=cv2.BORDER_REFLECT)
+    whitened = both / np.sqrt(power + 1e-9)
+    return np.asarray(whitened / np.maximum(1, np.abs(whitened) / 1.7), np.complex64)
+
+
+def _best_place(coefficients: Complex, known: Carriers, across: float, down: float) -> _Fit:
+    """Where the known waves fit best."""
+    kx, ky = known.kx[: known.n_sync], known.ky[: known.n_sync]
+    fits = coefficients[ky, kx + HIGHEST] * known.phasors[: known.n_sync].conj()
+    grid = np.zeros((_GRID, _GRID), np.complex64)
+    grid[ky, kx] = fits
+    surface = np.fft.ifft2(grid).real
+    place = int(surface.argmax())
+    spread = float(np.sqrt((np.abs(fits) ** 2).sum() / 2))
+    y, x = divmod(place, _GRID)
+    return _Fit(float(surface.flat[place]) * _GRID * _GRID / spread, across, down, x, y)
+
+
+def _read(image: Floats, known: Carriers, fit: _Fit, key: bytes) -> int | None:
+    coefficients = _coefficients(image, fit.across, fit.down)
+    fits = coefficients[known.ky, known.kx + HIGHEST] * known.phasors.conj()
+    n = known.n_sync
+    best, best_sum = fits, -np.inf
+    for dy in np.arange(-0.75, 1, 0.25):
+        for dx in np.arange(-0.75, 1, 0.25):
+            turns = (known.kx * (fit.x + dx) + known.ky * (fit.y + dy)) / _GRID
+            moved = fits * np.exp(2j * np.pi * turns)
+            if (total := float(moved[:n].real.sum())) > best_sum:
+                best, best_sum = moved, total
+    received = np.bincount(known.order, best[n:].real, CODED_BITS).astype(np.float64)
+    return decode(received, key)

@@ -1,0 +1,154 @@
+"""What an installation does so that its videos can be told from filmed ones.
+
+All of it is on unless somebody turns it off, which is logged. Without a key and certificates of its
+own an installation works with a development key, which everybody knows, and a development authority
+made on the spot; both say so wherever they show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from synctalk.errors import InputError
+from synctalk.provenance.certificates import CertificateFiles, development_certificates
+from synctalk.provenance.coding import MAX_ID
+from synctalk.provenance.signing import ManifestSigner, file_signer
+
+DEVELOPMENT_KEY = b"SyncTalk development key: everybody knows it"
+PREFIX = "AVATAR_PROVENANCE__"
+_END = "-----END CERTIFICATE-----"
+_WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
+log = logging.getLogger("synctalk.provenance")
+
+
+def default_folder() -> Path:
+    """Where the development authority lies."""
+    return Path(os.environ.get("AVATAR_HOME") or Path.home() / ".avatar") / "provenance"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What videos get.
+
+    Args:
+        key: the secret of the watermark; who has it can forge and remove marks.
+        watermark: whether frames are marked.
+        sign: whether files are signed.
+        label: whether frames say visibly that they are made by AI.
+        chain, private_key: PEM files of the signer; None: the development authority's.
+        trusted: PEM file of the authorities whose signatures count; None: the signer's own.
+        folder: of the development authority.
+    """
+
+    key: bytes = field(default=DEVELOPMENT_KEY, repr=False)
+    watermark: bool = True
+    sign: bool = True
+    label: bool = False
+    chain: Path | None = None
+    private_key: Path | None = None
+    trusted: Path | None = None
+    folder: Path = field(default_factory=default_folder)
+
+    def __post_init__(self) -> None:
+        if (self.chain is None) != (self.private_key is None):
+            raise InputError(
+                "a certificate chain without its key, or a key without its chain",
+                reason="INVALID_SETTINGS",
+                remedy=f"Set both {PREFIX}CHAIN and {PREFIX}PRIVATE_KEY, or neither.",
+            )
+
+    @property
+    def development_key(self) -> bool:
+        """Whether marks are made with the key that everybody knows."""
+        return self.key == DEVELOPMENT_KEY
+
+    def log_what_is_off(self) -> None:
+        """Warn of everything that is turned off or only for development."""
+        for on, what in (
+            (self.watermark, "frames are not watermarked: turned off by the settings"),
+            (self.sign, "videos are not signed: turned off by the settings"),
+            (
+                not (self.watermark and self.development_key),
+                "the watermark's key is for development: anybody can forge and remove marks",
+            ),
+            (
+                not (self.sign and self.chain is None),
+                "signatures are by a development authority: they prove nothing to others",
+            ),
+        ):
+            if not on:
+                log.warning(what)
+
+    def mark_id(self, name: str) -> int:
+        """The watermark's id of what is called ``name``, the same each time."""
+        digest = hmac.digest(self.key, b"mark id" + name.encode(), hashlib.sha256)
+        return int.from_bytes(digest[:8], "big") % MAX_ID + 1
+
+    def signer(self) -> ManifestSigner:
+        """Who signs. Raises :class:`InputError` where the files are not usable."""
+        files = self._development() if self.chain is None else None
+        if files is not None:
+            return file_signer(files.chain, files.key)
+        assert self.chain is not None
+        assert self.private_key is not None
+        return file_signer(self.chain, self.private_key)
+
+    def trusted_pem(self) -> str:
+        """The authorities whose signatures count; empty where nothing was ever signed."""
+        if self.trusted is not None:
+            return self.trusted.read_text()
+        if self.chain is not None:
+            last = self.chain.read_text().split(_END)[-2]
+            return f"{last.strip()}\n{_END}\n"
+        root = self.folder / "root.pem"
+        return root.read_text() if root.is_file() else ""
+
+    def _development(self) -> CertificateFiles:
+        return development_certificates(self.folder)
+
+
+OFF = Provenance(watermark=False, sign=False)
+"""Nothing of it: for tests and comparisons of pictures, never for what is shown to anybody."""
+
+
+def new_mark_id() -> int:
+    """A random id, for what has no name."""
+    return secrets.randbelow(MAX_ID) + 1
+
+
+def provenance_from_environment(environment: Mapping[str, str] = os.environ) -> Provenance:
+    """What the variables ``AVATAR_PROVENANCE__…`` say.
+
+    Raises:
+        InputError: a switch is neither on nor off.
+    """
+
+    def switch(name: str, default: bool) -> bool:
+        word = environment.get(PREFIX + name, "").lower()
+        if word and word not in _WORDS:
+            raise InputError(
+                f"{PREFIX}{name} is {word!r}", reason="INVALID_SETTINGS", remedy="Say on or off."
+            )
+        return _WORDS[word] if word else default
+
+    def path(name: str) -> Path | None:
+        return Path(value) if (value := environment.get(PREFIX + name)) else None
+
+    found = Provenance(
+        key=environment.get(PREFIX + "KEY", "").encode() or DEVELOPMENT_KEY,
+        watermark=switch("WATERMARK", True),
+        sign=switch("SIGN", True),
+        label=switch("LABEL_DUBS", False),
+        chain=path("CHAIN"),
+        private_key=path("PRIVATE_KEY"),
+        trusted=path("TRUSTED"),
+        folder=path("FOLDER") or default_folder(),
+    )
+    return found
