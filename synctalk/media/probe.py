@@ -16,7 +16,14 @@ from synctalk.errors import MediaError
 from synctalk.media.limits import MediaLimits, check_file
 from synctalk.media.orientation import Orientation, orientation_of
 from synctalk.media.sandbox import Request, run_limited
-from synctalk.media.source import audio_stream, open_source, start_of, undecodable, video_stream
+from synctalk.media.source import (
+    audio_stream,
+    decoder_of,
+    open_source,
+    start_of,
+    undecodable,
+    video_stream,
+)
 
 _STAMPS = 300  # packets looked at to tell variable from constant frame rate
 _HDR_TRANSFERS = (16, 18)  # PQ, HLG
@@ -113,7 +120,7 @@ def probe(path: Path | str, limits: MediaLimits | None = None) -> MediaInfo:
 def probe_here(path: Path, limits: MediaLimits) -> MediaInfo:
     """:func:`probe` in this process; only for the limited one."""
     with open_source(path, limits) as container:
-        audio = _audio_info(container)
+        audio = _audio_info(path, container)
         stream = video_stream(container)
         video = None if stream is None else _video_info(path, container, stream, limits)
         name, total_s = container.format.name, (container.duration or 0) / av.time_base
@@ -143,7 +150,7 @@ def too_long(path: Path, duration_s: float, limits: MediaLimits) -> MediaError:
 def _video_info(
     path: Path, container: InputContainer, stream: VideoStream, limits: MediaLimits
 ) -> VideoInfo:
-    context = stream.codec_context
+    context = decoder_of(path, stream)
     _check_size(path, context.width, context.height, limits)
     stamps = _stamps(container, stream)
     fps = _average_rate(stream, stamps)
@@ -187,6 +194,12 @@ def shown_size(
 
 
 def _check_size(path: Path, width: int, height: int, limits: MediaLimits) -> None:
+    if width == 0 or height == 0:  # nothing could be decoded that would tell
+        raise MediaError(
+            f"{path}: the size of its picture cannot be told.",
+            reason="UNDECODABLE",
+            remedy="The file is damaged or larger than 4K: export it as H.264 + AAC in MP4.",
+        )
     if width < 16 or height < 16:
         raise MediaError(
             f"{path}: a picture of {width} x {height} px cannot be used.",
@@ -236,14 +249,15 @@ def _varies(stamps: list[float]) -> bool:
     return len(gaps) > 1 and max(gaps) - min(gaps) > 0.25 * median(gaps)
 
 
-def _audio_info(container: InputContainer) -> AudioInfo | None:
+def _audio_info(path: Path, container: InputContainer) -> AudioInfo | None:
     stream = audio_stream(container)
     if stream is None:
         return None
+    context = decoder_of(path, stream)
     return AudioInfo(
-        codec=stream.codec_context.name,
-        sample_rate=stream.codec_context.sample_rate,
-        channels=stream.codec_context.channels,
+        codec=context.name,
+        sample_rate=context.sample_rate,
+        channels=context.channels,
         duration_s=_seconds(stream) or (container.duration or 0) / av.time_base,
         start_s=start_of(stream),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 from av.audio.stream import AudioStream
@@ -76,6 +77,17 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 def audio_stream(container: InputContainer) -> AudioStream | None:
     """The first audio stream."""
     return next(iter(container.streams.audio), None)
+
+
+def decoder_of(path: Path, stream: Any) -> Any:
+    """The decoder of a video or audio stream.
+
+    Raises:
+        MediaError: ``UNDECODABLE`` where there is none; PyAV's stubs promise one.
+    """
+    if stream.codec_context is None:
+        raise undecodable(path, stream.type, ValueError("an unknown or refused codec"))
+    return stream.codec_context
 
 
 def start_of(stream: Stream) -> float:

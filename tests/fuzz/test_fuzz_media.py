@@ -7,7 +7,7 @@ from fuzz_report import FILES, KEEP, SECONDS, SEED
 
 
 def test_a_damaged_file_is_read_or_refused() -> None:
-    """Nothing crashes unseen, hangs beyond its limit, or leaves files, children or memory behind."""
+    """Nothing crashes, hangs beyond its limit, or leaves files, children or memory behind."""
     report = fuzz(SEED, FILES, SECONDS, KEEP)
     print(f"\n{report}")
     assert not report.findings, report
