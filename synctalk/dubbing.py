@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import repeat, tee
 from pathlib import Path
@@ -35,6 +36,14 @@ from synctalk.media import VideoPreset, VideoWriter, Yuv420, read_audio, read_pi
 from synctalk.media.cuts import longest_shot
 from synctalk.media.ordered import ordered_frames
 from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
+from synctalk.provenance import (
+    Claim,
+    Provenance,
+    Stamp,
+    new_mark_id,
+    provenance_from_environment,
+    sign_file,
+)
 from synctalk.render.compositing import Cutout, straight
 from synctalk.render.torso import Neck, lay_neck
 
@@ -52,6 +61,8 @@ class DubResult:
         n_frames, duration_s: its length.
         fps: frames per second of wall-clock time, encoding included.
         timings_ms: milliseconds per frame by stage.
+        mark_id: what the watermark of its frames carries; 0: they are not marked.
+        signed: whether it is signed; what cannot hold a signature has it in ``NAME.c2pa``.
     """
 
     path: Path
@@ -59,6 +70,8 @@ class DubResult:
     duration_s: float
     fps: float
     timings_ms: dict[str, float] = field(default_factory=dict)
+    mark_id: int = 0
+    signed: bool = False
 
 
 def play_order(
@@ -88,6 +101,7 @@ def dub(
     blinks_per_minute: float = BLINKS_PER_MINUTE,
     seed: int = 0,
     device: str = "auto",
+    provenance: Provenance | None = None,
     progress: ProgressCallback = ignore_progress,
 ) -> DubResult:
     """Make ``avatar`` speak ``audio`` and write the video ``out``.
@@ -110,6 +124,8 @@ def dub(
         blinks_per_minute: 0 to 60, where blinks are not the source's or a file's.
         seed: of blinks and brows; the same gives the same video.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        provenance: how the video is marked and signed; None: as the environment's
+            ``AVATAR_PROVENANCE__…`` say, and both where they say nothing.
         progress: receives events of the stage ``dub``.
 
     Raises:
@@ -144,11 +160,36 @@ def dub(
         upper = person.expression.coefficients(order, blendshapes)
     driving = Driving(lips, upper, driving.R, driving.t)
     clock.lap("expression")
-    _render(person, driving, order, wav, Path(out), portrait, torso, backdrop, progress)
+    provenance = provenance or provenance_from_environment()
+    provenance.log_what_is_off()
+    mark_id = new_mark_id() if provenance.watermark else 0
+    with _signed(Path(out), person, provenance, mark_id) as path:
+        _render(
+            person, driving, order, wav, path, _preset(Path(out), backdrop), portrait, torso,
+            backdrop, provenance, mark_id, progress,
+        )  # fmt: skip
     clock.lap("frames")
     total_s = sum(clock.seconds.values())
     per_frame = {name: 1000 * s / n_frames for name, s in clock.seconds.items()}
-    return DubResult(Path(out), n_frames, n_frames / FPS, n_frames / total_s, per_frame)
+    return DubResult(
+        Path(out), n_frames, n_frames / FPS, n_frames / total_s, per_frame, mark_id, provenance.sign
+    )
+
+
+@contextmanager
+def _signed(out: Path, person: Avatar, provenance: Provenance, mark_id: int) -> Iterator[Path]:
+    """Where to write the video, which is then signed and appears at ``out``."""
+    if not provenance.sign:
+        yield out
+        return
+    signer, manifest = provenance.signer(), person.manifest
+    unsigned = out.with_name(f".{out.name}.{os.getpid()}.unsigned")
+    try:
+        yield unsigned
+        claim = Claim(out.name, mark_id, manifest.source_sha256, manifest.consent_id or "")
+        sign_file(unsigned, out, claim, signer)
+    finally:
+        unsigned.unlink(missing_ok=True)
 
 
 def _blendshapes(
@@ -187,9 +228,12 @@ def _render(
     order: Order,
     wav: NDArray[np.float32],
     out: Path,
+    preset: VideoPreset,
     portrait: bool,
     torso: bool,
     backdrop: Backdrop | None,
+    provenance: Provenance,
+    mark_id: int,
     progress: ProgressCallback,
 ) -> None:
     manifest = person.manifest
@@ -197,17 +241,20 @@ def _render(
     if portrait:
         size = (manifest.source_width, manifest.source_height)
     stage = StageProgress(progress, "dub", len(order))
+    stamp = Stamp(provenance, mark_id, *size, label=provenance.label)
     out.parent.mkdir(parents=True, exist_ok=True)
     with VideoWriter(
-        out, *size, FPS, preset=_preset(out, backdrop), audio=wav, sample_rate=SAMPLE_RATE_HZ
+        out, *size, FPS, preset=preset, audio=wav, sample_rate=SAMPLE_RATE_HZ
     ) as writer:
         if backdrop is not None and backdrop.transparent:
             cuts = cutouts(person, driving, order, backdrop, portrait=portrait, torso=torso)
             for cut in stage.wrap(cuts):
+                stamp(cut.picture, cut.matte)
                 writer.write_cutout(cut.picture, cut.matte)
         else:
             frames = dubbed_frames(person, driving, order, backdrop, portrait=portrait, torso=torso)
             for frame in stage.wrap(frames):
+                stamp(frame)
                 writer.write_yuv(frame)
 
 

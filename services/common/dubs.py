@@ -72,6 +72,7 @@ class DubOutput:
         preview: JPEG of its first frame.
         captions_vtt, captions_srt: sidecar captions; None where no text was given.
         frame_count, duration_s: its length.
+        manifest: C2PA, where the video cannot hold it (WebM); None: it is in the video.
     """
 
     video: ObjectRef
@@ -80,6 +81,7 @@ class DubOutput:
     captions_srt: ObjectRef | None
     frame_count: int
     duration_s: float
+    manifest: ObjectRef | None = None
 
 
 DUB_JOBS = JobType("dub", DubRequest, DubOutput)

@@ -31,6 +31,7 @@ from services.dubbing.preview import first_picture
 from services.dubbing.replicas import Place, ReplicaPool
 from services.dubbing.segments import Checkpoint, Done, render_all
 from services.dubbing.settings import DubbingSettings
+from services.dubbing.signing import sign_dub
 from services.dubbing.sound import EAR_HZ, ENCODER_HZ, Pcm, decode_sound
 from synctalk.errors import InputError
 
@@ -77,13 +78,15 @@ class Dub:
             spool = await self._features(heard)
             try:
                 done = await self._segments(spool)
-                preview, video = await self._join(done, shown)
+                preview, video, manifest = await self._join(done, shown)
                 vtt, srt = await self._captions(spool)
             finally:
                 spool.close()
         except NotFound as error:  # what the request names is gone: no retry brings it back
             raise InputError(error.message, reason=error.reason, remedy=error.remedy) from error
-        return DubOutput(video, preview, vtt, srt, spool.n_frames, spool.n_frames / FPS)
+        return DubOutput(
+            video, preview, vtt, srt, spool.n_frames, spool.n_frames / FPS, manifest
+        )
 
     def _check(self) -> None:
         check_supported(self._request)
@@ -173,8 +176,10 @@ class Dub:
         await asyncio.to_thread(self._store.put_bytes, key, checkpoint.to_json())
         self._context.save_checkpoint(key)
 
-    async def _join(self, done: tuple[Done, ...], sound: Pcm) -> tuple[ObjectRef, ObjectRef]:
-        """Preview and video, stored."""
+    async def _join(
+        self, done: tuple[Done, ...], sound: Pcm
+    ) -> tuple[ObjectRef, ObjectRef, ObjectRef | None]:
+        """Preview, signed video, and its manifest where the video cannot hold it, stored."""
         self._progress.report("join")
         name = f"video.{self._request.video_format}"
         path, piece = self._folder / name, self._folder / "segment"
@@ -187,13 +192,14 @@ class Dub:
                 await asyncio.to_thread(joiner.add, piece, each.segment.count)
                 self._progress.report("join", 0.7 * (number + 1) / len(done))
         assert preview is not None
-        video = await asyncio.to_thread(
-            self._store.put_file,
-            f"{self._prefix}/{name}",
-            path,
-            CONTENT_TYPES[self._request.video_format],
-        )
-        return preview, video
+        dub = dub_prefix(self._tenant, self._context.job.id)
+        sidecar = await sign_dub(path, dub, self._request, self._store, self._settings.provenance)
+        video = await self._put(path, CONTENT_TYPES[self._request.video_format])
+        return preview, video, await self._put(sidecar, "application/c2pa") if sidecar else None
+
+    async def _put(self, path: Path, mime: str) -> ObjectRef:
+        key = f"{self._prefix}/{path.name}"
+        return await asyncio.to_thread(self._store.put_file, key, path, mime)
 
     async def _preview(self, segment: Path) -> ObjectRef:
         data = await asyncio.to_thread(first_picture, segment, self._form)

@@ -43,7 +43,10 @@ class DubbingWork:
         kept: list[str] = []
         if job.result_json is not None:
             output = DUB_JOBS.load_result(job.result_json)
-            parts = (output.video, output.preview, output.captions_vtt, output.captions_srt)
+            parts = (
+                output.video, output.preview, output.captions_vtt, output.captions_srt,
+                output.manifest,
+            )  # fmt: skip
             kept = [part.key for part in parts if part is not None]
         prefix = f"{dub_prefix(job.tenant, job.id)}/attempts"
         sweep_all_but(ObjectStore(self._settings.storage), prefix, kept)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from services.common.jobs import JobSettings
+from services.common.provenance import ProvenanceSettings
 from services.common.settings import ServiceSettings
 
 
@@ -34,6 +35,9 @@ class DubbingSettings(ServiceSettings):
         300, gt=0, description="time that a renderer has for a segment, waiting included"
     )
     dubbing_max_audio_s: float = Field(7_200, gt=0, description="longest audio, seconds")
+    provenance: ProvenanceSettings = Field(
+        default_factory=ProvenanceSettings, description="how video is marked and signed"
+    )
     work_dir: Path = Field(
         Path(tempfile.gettempdir()) / "avatar-work",
         description="folder for sound, features and the video of the running dub",

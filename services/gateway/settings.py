@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, SecretStr
 
 from services.common.jobs import JobSettings
+from services.common.provenance import ProvenanceSettings
 from services.common.settings import Port, ServiceSettings
 from services.gateway.live.settings import LiveSettings
 
@@ -40,6 +41,9 @@ class GatewaySettings(ServiceSettings):
         "dns:///host:port, which stands for every address of that name",
     )
     live: LiveSettings = Field(default_factory=LiveSettings, description="live sessions")
+    provenance: ProvenanceSettings = Field(
+        default_factory=ProvenanceSettings, description="how video is marked and signed"
+    )
     jobs: JobSettings = Field(default_factory=JobSettings, description="how job queues behave")
 
     upload_max_bytes: int = Field(4 << 30, gt=0, le=5 << 30, description="largest upload")

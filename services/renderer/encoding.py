@@ -18,7 +18,8 @@ from av.video.stream import VideoStream
 
 from synctalk.media import Yuv420
 from synctalk.media.alpha import AlphaCodec, AlphaFrames
-from synctalk.media.planes import convert_to_yuv, frame_from_yuv
+from synctalk.media.planes import convert_to_yuv, frame_from_yuv, plane
+from synctalk.provenance import Stamp
 from synctalk.render.compositing import Cutout
 
 _OPTIONS = {"preset": "veryfast", "crf": "18", "threads": "1", "flags": "+cgop"}
@@ -39,6 +40,12 @@ def scaled_frame(picture: Yuv420, size: tuple[int, int], scaler: VideoReformatte
     return frame
 
 
+def stamp_frame(frame: av.VideoFrame, stamp: Stamp | None) -> None:
+    """Finish a frame of 4:2:0 planes that nothing else refers to."""
+    if stamp is not None:
+        stamp(Yuv420(*(plane(frame, i) for i in range(3))))
+
+
 class SegmentEncoder:
     """Writes H.264 in MPEG-TS, or what ``alpha`` says; a context manager.
 
@@ -47,12 +54,20 @@ class SegmentEncoder:
         width, height: px, even; frames of another size are scaled.
         fps: frames per second.
         alpha: how video with an alpha channel is stored; None: there is none.
+        stamp: finishes every frame: pictures of this size, but cutouts as they come; None: none.
     """
 
     def __init__(
-        self, path: Path, width: int, height: int, fps: int, alpha: AlphaCodec | None = None
+        self,
+        path: Path,
+        width: int,
+        height: int,
+        fps: int,
+        alpha: AlphaCodec | None = None,
+        stamp: Stamp | None = None,
     ) -> None:
         self.frame_count = 0
+        self._stamp = stamp
         self._size = (width, height)
         self._time_base = Fraction(1, fps)
         self._scaler = VideoReformatter()
@@ -72,10 +87,14 @@ class SegmentEncoder:
 
     def write(self, picture: Yuv420) -> None:
         """Append a frame."""
-        self._encode(scaled_frame(picture, self._size, self._scaler))
+        frame = scaled_frame(picture, self._size, self._scaler)
+        stamp_frame(frame, self._stamp)
+        self._encode(frame)
 
     def write_cutout(self, cut: Cutout) -> None:
         """Append a frame of straight colours with its alpha channel."""
+        if self._stamp is not None:
+            self._stamp(cut.picture, cut.matte)
         self._encode(self._alpha(cut.picture, cut.matte))
 
     def _encode(self, frame: av.VideoFrame) -> None:

@@ -14,8 +14,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
-from services.renderer.encoding import scaled_frame, tag_colours
+from services.renderer.encoding import scaled_frame, stamp_frame, tag_colours
 from synctalk.media import Yuv420
+from synctalk.provenance import Stamp
 
 KEY_FRAME_EVERY = 25
 _BITS_PER_PIXEL = 0.4  # at most; a head before a still scene takes a third of it at this crf
@@ -42,9 +43,11 @@ class LiveEncoder:
     Args:
         width, height: px, even; pictures of another size are scaled.
         fps: frames per second.
+        stamp: finishes every frame, of this size; None: none.
     """
 
-    def __init__(self, width: int, height: int, fps: int) -> None:
+    def __init__(self, width: int, height: int, fps: int, stamp: Stamp | None = None) -> None:
+        self._stamp = stamp
         self._size = (width, height)
         self._scaler = VideoReformatter()
         self._count = 0
@@ -69,6 +72,7 @@ class LiveEncoder:
             key_frame: make it one; the first is in any case.
         """
         frame = scaled_frame(picture, self._size, self._scaler)
+        stamp_frame(frame, self._stamp)
         frame.pts, frame.time_base = self._count, self._context.time_base
         frame.pict_type = PictureType.I if key_frame else PictureType.NONE
         self._count += 1

@@ -18,6 +18,7 @@ from synctalk.dubbing import cutouts, dubbed_frames, play_order
 from synctalk.errors import Cancelled, InputError
 from synctalk.media import Yuv420
 from synctalk.media.alpha import AlphaCodec
+from synctalk.provenance import Stamp
 from synctalk.render.compositing import Cutout
 
 MAX_SIDE_PX = 4096
@@ -65,12 +66,14 @@ class Look:
         width, height: px, even.
         backdrop: what stands behind the person; None: what was filmed.
         alpha: how video with an alpha channel is stored; goes with a transparent backdrop.
+        stamp: finishes every frame, see :class:`SegmentEncoder`.
     """
 
     width: int
     height: int
     backdrop: Backdrop | None = None
     alpha: AlphaCodec | None = None
+    stamp: Stamp | None = None
 
 
 def segment_frames(
@@ -111,7 +114,7 @@ def render_segment(
     """
     began_s, encode_s = time.perf_counter(), 0.0
     fps = avatar.avatar.manifest.fps
-    with SegmentEncoder(path, look.width, look.height, fps, look.alpha) as encoder:
+    with SegmentEncoder(path, look.width, look.height, fps, look.alpha, look.stamp) as encoder:
         for write in _writes(avatar, features, look, encoder):
             if stopping():
                 raise Cancelled("the caller has gone")

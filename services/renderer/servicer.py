@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.common import logs
 from services.common.errors import Unavailable
+from services.common.jobs.connect import connect
 from services.common.names import check_owned
 from services.common.rpc.messages import object_ref_message
 from services.common.storage import ObjectRef, ObjectStore
@@ -29,6 +30,7 @@ from services.renderer.lips import SegmentFeatures
 from services.renderer.live import LiveSession
 from services.renderer.live_encoding import LiveEncoder
 from services.renderer.loading import LoadedAvatar
+from services.renderer.marking import Marking
 from services.renderer.moments import FeatureWindow
 from services.renderer.segment import Look, RenderedSegment, output_size, render_segment
 from services.renderer.settings import RendererSettings
@@ -69,6 +71,8 @@ class RendererServicer(RendererServiceServicer):
         self._store = store
         self._folder = folder
         self._avatars = Avatars(settings, store, folder)
+        redis = connect(settings.redis_url.get_secret_value())
+        self._marking = Marking(settings.provenance, redis)
         self._encoder_version = sha256_file(WEIGHTS)
         self._slots = asyncio.Semaphore(settings.renderer_max_segments)
         self._threads = Threads(max(2, os.cpu_count() or 1))
@@ -159,10 +163,14 @@ class RendererServicer(RendererServiceServicer):
         )
         fps = person.manifest.fps
         person.lips_from_audio(_SILENCE)  # refuses an avatar of another encoder before the header
+        tenant, *_ = wire.named(header.avatar_version, header.bundle)
+        stamp = await self._marking.of_session(
+            tenant, header.session_id, header.avatar_version, (width, height)
+        )
         session = LiveSession(
             LiveView(person, backdrop),
             window,
-            LiveEncoder(width, height, fps),
+            LiveEncoder(width, height, fps, stamp),
             self._footage,
             self._threads,
             self.admission,
@@ -196,13 +204,16 @@ class RendererServicer(RendererServiceServicer):
         self, request: pb.RenderSegmentRequest, avatar: LoadedAvatar, features: SegmentFeatures
     ) -> pb.RenderSegmentResponse:
         options = request.video_options
-        size = output_size(avatar.avatar.manifest, options.width_px, options.height_px)
+        manifest = avatar.avatar.manifest
+        size = output_size(manifest, options.width_px, options.height_px)
         alpha = wire.ALPHA.get(options.codec)
+        drawn = (manifest.source_width, manifest.source_height) if alpha else size
+        stamp = await self._marking.of_dub(request.output_key, request.avatar_version, drawn)
         mime = _MIMES[alpha.container] if alpha else "video/mp2t"
 
         def work(stopping: Callable[[], bool]) -> tuple[RenderedSegment, ObjectRef]:
             behind = wire.backdrop(avatar.avatar, options.background, self._avatars.picture)
-            look = Look(*size, behind, alpha)
+            look = Look(*size, behind, alpha, stamp)
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
                 path = Path(folder) / "segment"
                 rendered = render_segment(avatar, features, look, path, stopping)

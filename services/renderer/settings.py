@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from services.common.provenance import ProvenanceSettings
 from services.common.settings import ServiceSettings
 
 
@@ -45,5 +46,8 @@ class RendererSettings(ServiceSettings):
     work_dir: Path = Field(
         Path(tempfile.gettempdir()) / "avatar-work",
         description="folder of that footage; replicas on one machine may share it",
+    )
+    provenance: ProvenanceSettings = Field(
+        default_factory=ProvenanceSettings, description="how video is marked and signed"
     )
     renderer_device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="where to render")

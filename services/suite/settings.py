@@ -194,6 +194,8 @@ def make(folder: Path) -> SuiteSettings:
             **_storage(),
             "AVATAR_RPC__TOKEN": secrets.token_urlsafe(32),
             "AVATAR_BOOTSTRAP_KEY": "avk_" + secrets.token_urlsafe(32),
+            "AVATAR_PROVENANCE__KEY": secrets.token_urlsafe(32),
+            "AVATAR_PROVENANCE__FOLDER": str(folder / "provenance"),
             "AVATAR_WEBHOOK_ALLOW_PRIVATE": "true",  # who runs a suite here may reach what is here
             "SUITE_WORKERS": str(workers),
             "SUITE_RENDERER": _PLAIN,

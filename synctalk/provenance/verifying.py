@@ -41,6 +41,7 @@ class Verification:
         development: whether a development certificate or key is all that stands behind this.
         mark_id: what the mark carries; None: no mark was found.
         mark_score: how clear it is, standard deviations.
+        mark_development: whether the mark was made with the key that everybody knows.
         signed_mark_id: the mark that the manifest names.
         manifest: the C2PA manifests and their validation, as they were read.
         words: all of this in a sentence or two.
@@ -52,6 +53,7 @@ class Verification:
     development: bool
     mark_id: int | None
     mark_score: float | None
+    mark_development: bool
     signed_mark_id: int | None
     manifest: Mapping[str, Any] | None
     words: str
@@ -91,7 +93,8 @@ def verify(path: Path | str, provenance: Provenance) -> Verification:
         signed.signer,
         by_development or (mark is not None and provenance.development_key),
         mark.mark_id if mark else None,
-        mark.score if mark else None,
+        float(mark.score) if mark else None,
+        mark is not None and provenance.development_key,
         signed.mark_id,
         signed.manifest,
         _words(signed, mark),
