@@ -22,8 +22,9 @@ from synctalk import errors as method
 
 log = logs.logger(__name__)
 
-_HTTP_CODES = {404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED"}
+_HTTP_CODES = {400: "INVALID_BODY", 404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED"}
 _HTTP_REMEDIES = {
+    400: "Send one JSON object in UTF-8, not compressed.",
     404: "See /docs for what there is.",
     405: "See /docs for the methods of this path.",
 }
@@ -156,7 +157,7 @@ def install(app: FastAPI) -> None:
         status = error.status_code
         return error_response(
             status, _HTTP_CODES.get(status, f"HTTP_{status}"), str(error.detail).lower(),
-            _HTTP_REMEDIES.get(status, ""), headers=error.headers,
+            _HTTP_REMEDIES.get(status, _HTTP_REMEDIES[404]), headers=error.headers,
         )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from services.common.settings import load, printable
 from services.gateway.app import ensure_bucket, make_app
 from services.gateway.live.servicer import session_server
 from services.gateway.metrics import StatesCollector
+from services.gateway.protocol import BoundedHttp
 from services.gateway.settings import GatewaySettings
 from synctalk.errors import SyncTalkError
 
@@ -80,6 +81,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=BoundedHttp,
                 log_config=None,
                 access_log=False,  # RequestScope writes one with more in it
                 server_header=False,
