@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from synctalk.inspect import Description, describe
     from synctalk.preprocessing import preprocess
     from synctalk.progress import ProgressCallback, ProgressEvent
+    from synctalk.provenance import Provenance, Verification, verify
     from synctalk.training import train
 
 __version__ = "0.1.0"
@@ -85,9 +86,11 @@ __all__ = [
     "MissingModelError",
     "ProgressCallback",
     "ProgressEvent",
+    "Provenance",
     "SubjectDataset",
     "SyncTalkError",
     "TrainingError",
+    "Verification",
     "__version__",
     "describe",
     "diagnose",
@@ -95,6 +98,7 @@ __all__ = [
     "evaluate",
     "preprocess",
     "train",
+    "verify",
 ]
 
 _ERRORS = (
@@ -111,13 +115,16 @@ _HOMES = {
     "Finding": "synctalk.doctor",
     "ProgressCallback": "synctalk.progress",
     "ProgressEvent": "synctalk.progress",
+    "Provenance": "synctalk.provenance",
     "SubjectDataset": "synctalk.dataset",
+    "Verification": "synctalk.provenance",
     "describe": "synctalk.inspect",
     "diagnose": "synctalk.doctor",
     "dub": "synctalk.dubbing",
     "evaluate": "synctalk.evaluation",
     "preprocess": "synctalk.preprocessing",
     "train": "synctalk.training",
+    "verify": "synctalk.provenance",
 }
 
 if not TYPE_CHECKING:  # a visible __getattr__ would hide misspelt names from the type checker

@@ -9,9 +9,12 @@ import typer
 from services.cli import (
     avatar_commands,
     backup_commands,
+    dub_commands,
     job_commands,
     suite_commands,
     tenant_commands,
+    trust_commands,
+    verify_command,
 )
 from services.cli.connect import Target
 from services.cli.session import EXIT_CODES
@@ -76,3 +79,4 @@ backup_commands.add_commands(app)
 avatar_commands.add_commands(app)
 job_commands.add_commands(app)
 tenant_commands.add_commands(app)
+verify_command.add_commands(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mimetypes
 import secrets
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from synctalk.errors import InputError
 
 OnBytes = Callable[[int, int], None]
 """Told of the bytes that have passed, and of those in all."""
+
+Kind = Literal["video", "audio", "document"]
 
 _CHUNK = 256 << 10
 _TIMEOUT = httpx.Timeout(120.0, connect=5.0)
@@ -41,7 +44,9 @@ def check_file(path: Path) -> int:
     return size
 
 
-def upload(api: Api, path: Path, kind: Literal["video", "audio"], on_bytes: OnBytes) -> str:
+def upload(
+    api: Api, path: Path, kind: Literal["video", "audio", "image"], on_bytes: OnBytes
+) -> str:
     """Store a file, straight from disk; returns the id of the upload.
 
     A broken connection begins the file again, for as long as the API's patience lasts.
@@ -51,10 +56,10 @@ def upload(api: Api, path: Path, kind: Literal["video", "audio"], on_bytes: OnBy
     """
     size = check_file(path)
     guessed = mimetypes.guess_type(path.name)[0] or ""
-    is_media = guessed.startswith(("video/", "audio/"))
+    is_known = guessed.startswith(("video/", "audio/")) or kind == "document"
     body = {
         "filename": path.name,
-        "content_type": guessed if is_media else "application/octet-stream",
+        "content_type": guessed if is_known else "application/octet-stream",
         "size_bytes": size,
         "kind": kind,
     }
@@ -75,13 +80,18 @@ def upload(api: Api, path: Path, kind: Literal["video", "audio"], on_bytes: OnBy
     return str(ticket["id"])
 
 
-def download(api: Api, link: Callable[[], str], out: Path, on_bytes: OnBytes) -> int:
+def download(
+    api: Api, link: Callable[[], str], out: Path, on_bytes: OnBytes, sha256: str = ""
+) -> int:
     """Fetch what ``link`` names into ``out``, which appears whole or not at all; returns its size.
 
     ``link`` is called for each try, because a signed URL expires.
 
+    Args:
+        sha256: that the bytes must have; empty: not known.
+
     Raises:
-        CorruptData: fewer or more bytes came than the store announced.
+        CorruptData: fewer or more bytes came than the store announced, or others.
         InputError: ``out`` cannot be written.
     """
     partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
@@ -91,7 +101,7 @@ def download(api: Api, link: Callable[[], str], out: Path, on_bytes: OnBytes) ->
             if answer.is_error:
                 answer.read()
             raise_for(answer)
-            return {"size": _write(answer, partial, on_bytes)}
+            return {"size": _write(answer, partial, on_bytes, sha256)}
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -125,16 +135,23 @@ def _read(path: Path, size: int, on_bytes: OnBytes) -> Iterator[bytes]:
         )
 
 
-def _write(answer: httpx.Response, path: Path, on_bytes: OnBytes) -> int:
+def _write(answer: httpx.Response, path: Path, on_bytes: OnBytes, sha256: str) -> int:
+    digest = hashlib.sha256()
     announced = int(answer.headers.get("content-length", -1))
     done = 0
     with path.open("wb") as file:
         for chunk in answer.iter_raw(_CHUNK):
             file.write(chunk)
+            digest.update(chunk)
             done += len(chunk)
             on_bytes(done, announced)
     if announced >= 0 and done != announced:
         raise CorruptData(
             f"{done} of {announced} bytes came.", reason="DOWNLOAD_SHORT", remedy="Try again."
         )
+    if sha256 and digest.hexdigest() != sha256:
+        raise CorruptData(
+            "the bytes that came are not those that were made.", reason="DOWNLOAD_CORRUPT",
+            remedy="Try again; if it stays so, somebody changes them on the way.",
+        )  # fmt: skip
     return done

@@ -55,6 +55,18 @@ def dub(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def verdict(found: Mapping[str, Any]) -> str:
+    """What a file is."""
+    colour = "yellow" if found["verdict"] == "unknown" else "green"
+    lines = [f"[bold {colour}]{found['verdict'].capitalize()}[/]: {escape(found['words'])}"]
+    mark = found["mark"]
+    if mark and mark["made_for"]:
+        lines.append(f"  made for {escape(mark['made_for'])}, avatar {escape(mark['avatar'])}")
+    if found["development"]:
+        lines.append("  [yellow]Only a development certificate or key stands behind this.[/]")
+    return "\n".join(lines)
+
+
 def job(found: Mapping[str, Any]) -> str:
     """A job on a few lines."""
     lines = [

@@ -26,6 +26,7 @@ from services.gateway import (
     keys,
     system,
     uploads,
+    verify,
     webhooks,
 )
 from services.gateway.core import GatewayDep, open_gateway
@@ -92,7 +93,7 @@ def make_app(settings: GatewaySettings) -> FastAPI:
         )
     app.add_middleware(RequestScope)
     errors.install(app)
-    for part in (uploads, consents, avatars, dubs, jobs, webhooks, events, keys, system):
+    for part in (uploads, consents, avatars, dubs, jobs, webhooks, events, keys, verify, system):
         app.include_router(part.router)
     app.include_router(live_routes.router)
     app.include_router(live_websocket.router)

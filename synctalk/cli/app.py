@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -191,6 +192,9 @@ def dub(
         float, typer.Option(min=0, max=60, help="Blinks a minute, where the voice moves the lids.")
     ] = 17.0,
     seed: Annotated[int, typer.Option(min=0, help="Another one gives other blinks and brows.")] = 0,
+    label: Annotated[
+        bool, typer.Option("--label", help="Say in a corner of the picture that it is by AI.")
+    ] = False,
     device: DeviceOption = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -199,11 +203,15 @@ def dub(
     Example: [bold]synctalk dub me.avatar speech.wav --out dubbed.mp4[/]
 
     For editing: [bold]synctalk dub me.avatar speech.wav --background transparent --out me.mov[/]
+
+    Every frame carries an invisible mark, and the file a signature that says that it is made by AI.
     """
 
     def work(progress: ProgressCallback) -> Outcome:
         from synctalk import dub as call
+        from synctalk.provenance import provenance_from_environment
 
+        provenance = provenance_from_environment()
         done = call(
             avatar,
             audio,
@@ -215,6 +223,7 @@ def dub(
             blinks_per_minute=blink_rate,
             seed=seed,
             device=device,
+            provenance=replace(provenance, label=label or provenance.label),
             progress=progress,
         )
         return report.dubbed(done)
@@ -309,6 +318,26 @@ def inspect(
         return report.description(describe(path))
 
     run("inspect", work, as_json=as_json, if_stopped="Run the same command again.")
+
+
+@app.command(epilog=EXIT_CODES)
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A video or a picture.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether a file was made here: by its signature, and by the mark in its frames.
+
+    Example: [bold]synctalk verify dubbed.mp4[/]
+
+    The mark is looked for with the key of AVATAR_PROVENANCE__KEY.
+    """
+
+    def work(progress: ProgressCallback) -> Outcome:
+        from synctalk import verify as call
+
+        return report.verified(call(file))
+
+    run("verify", work, as_json=as_json, if_stopped="Run the same command again.")
 
 
 @app.command(epilog=EXIT_CODES)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from synctalk.evaluation import EvaluationReport
     from synctalk.face_sync.pretrain import Pretrained
     from synctalk.inspect import Description
+    from synctalk.provenance import Verification
 
 HEADLINES = ("psnr", "psnr_head", "psnr_mouth", "ms_ssim", "lmd")
 
@@ -69,6 +70,8 @@ def dubbed(done: DubResult) -> Outcome:
         "duration_s": done.duration_s,
         "fps": done.fps,
         "timings_ms": dict(done.timings_ms),
+        "mark_id": f"{done.mark_id:012x}" if done.mark_id else None,
+        "signed": done.signed,
     }
     words = (
         f"[bold green]Video[/] {_name(done.path)}: {done.n_frames} frames, "
@@ -100,6 +103,18 @@ def description(found: Description) -> Outcome:
     words = [f"[bold]{_name(found.path)}[/] is {_article(found.kind)}:"]
     words += [f"  {escape(fact.words)}" for fact in found.facts]
     result = {"path": str(found.path), "kind": found.kind, "facts": facts}
+    return Outcome(result, "\n".join(words))
+
+
+def verified(found: Verification) -> Outcome:
+    """What ``verify`` found."""
+    colour = {"signed": "green", "watermarked": "green", "unknown": "yellow"}[found.verdict]
+    words = [f"[bold {colour}]{found.verdict.capitalize()}[/]: {escape(found.words)}"]
+    if found.development:
+        words.append("[yellow]– Only a development certificate or key stands behind this.[/]")
+    result = dataclasses.asdict(found)
+    for name in ("mark_id", "signed_mark_id"):
+        result[name] = None if result[name] is None else f"{result[name]:012x}"
     return Outcome(result, "\n".join(words))
 
 

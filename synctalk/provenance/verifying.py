@@ -18,7 +18,7 @@ from synctalk.media.picture import read_picture
 from synctalk.media.samples import sample_frames
 from synctalk.provenance.certificates import DEVELOPMENT
 from synctalk.provenance.detection import Detection, Floats, detect, flatten
-from synctalk.provenance.settings import Provenance
+from synctalk.provenance.settings import Provenance, provenance_from_environment
 from synctalk.provenance.signing import WATERMARK_ALGORITHM
 
 Verdict = Literal["signed", "watermarked", "unknown"]
@@ -67,18 +67,19 @@ class _Signed:
     manifest: Mapping[str, Any] | None = None
 
 
-def verify(path: Path | str, provenance: Provenance) -> Verification:
-    """What the file ``path`` is, an untrusted video or picture.
+def verify(path: Path | str, provenance: Provenance | None = None) -> Verification:
+    """Tell whether ``path``, an untrusted video or picture, was made here.
 
     Its manifest is read and its frames are decoded in limited processes.
 
     Args:
-        provenance: whose marks are looked for and whose signers are trusted.
+        provenance: whose marks are looked for and whose signers are trusted; None: as the
+            environment says.
 
     Raises:
         MediaError: it is no media file, or too large.
     """
-    path = Path(path)
+    path, provenance = Path(path), provenance or provenance_from_environment()
     signed = _signed(path, provenance)
     mark = find_mark(path, provenance.key)
     verdict: Verdict = "unknown"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-COMMANDS = ["preprocess", "train", "dub", "evaluate", "inspect", "doctor", "demo"]
+COMMANDS = ["preprocess", "train", "dub", "evaluate", "inspect", "verify", "doctor", "demo"]
 
 
 def synctalk(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -58,9 +58,10 @@ def test_each_command_explains_itself(command: str) -> None:
             ["VIDEO", "--out", "--tracker", "auto|mesh|face-alignment", "--size", "--face-model"],
         ),
         ("train", ["DATASET", "--out", "demo|standard|best", "auto|cpu|cuda", "--resume"]),
-        ("dub", ["AVATAR", "AUDIO", "--out", "--no-portrait", "--background"]),
+        ("dub", ["AVATAR", "AUDIO", "--out", "--no-portrait", "--background", "--label"]),
         ("evaluate", ["AVATAR", "DATASET", "--out"]),
         ("inspect", ["PATH"]),
+        ("verify", ["FILE"]),
         ("demo", ["--video", "--audio", "--out"]),
     ],
 )

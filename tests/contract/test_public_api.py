@@ -26,9 +26,11 @@ PROMISED = [
     "MissingModelError",
     "ProgressCallback",
     "ProgressEvent",
+    "Provenance",
     "SubjectDataset",
     "SyncTalkError",
     "TrainingError",
+    "Verification",
     "__version__",
     "describe",
     "diagnose",
@@ -36,6 +38,7 @@ PROMISED = [
     "evaluate",
     "preprocess",
     "train",
+    "verify",
 ]
 
 PARAMETERS = {
@@ -52,11 +55,13 @@ PARAMETERS = {
         "blinks_per_minute",
         "seed",
         "device",
+        "provenance",
         "progress",
     ],
     "evaluate": ["avatar", "dataset", "out", "device", "progress"],
     "describe": ["path"],
     "diagnose": [],
+    "verify": ["path", "provenance"],
 }
 
 
