@@ -111,6 +111,16 @@ BODIES: Mapping[str, Callable[[Ids, Ids], list[dict[str, object]]]] = {
             "background": {"kind": "image", "image": victim["image_id"]},
         },
     ],
+    "POST /v1/consents/{consent_id}/evidence": lambda victim, own: [
+        {"upload": victim["upload_id"], "footage": own["upload_id"]},
+        {"upload": own["upload_id"], "footage": victim["upload_id"]},
+    ],
+    "POST /v1/consents/{consent_id}/review": lambda victim, own: [
+        {"decision": "approve", "reason": "Because.", "override": True}
+    ],
+    "POST /v1/verify": lambda victim, own: [{"upload": victim["upload_id"]}],
+    "PUT /v1/tenants/{tenant}/limits": lambda victim, own: [{"avatars": 0}],
+    "POST /v1/keys/{key_id}/rotate": lambda victim, own: [{"grace_s": 0}],
     "POST /v1/webhooks": lambda victim, own: [
         {"url": "https://1.1.1.1/", "events": ["avatar.ready"]}
     ],
@@ -122,8 +132,3 @@ BODIES: Mapping[str, Callable[[Ids, Ids], list[dict[str, object]]]] = {
         {"type": "offer", "sdp": _OFFER}
     ],
 }  # fmt: skip
-# Lists that may be asked for another's: the query that asks.
-QUERIES: Mapping[str, Callable[[Ids], dict[str, str]]] = {
-    "GET /v1/keys": lambda victim: {"tenant": victim["tenant"]},
-    "DELETE /v1/keys/{key_id}": lambda victim: {"tenant": victim["tenant"]},
-}

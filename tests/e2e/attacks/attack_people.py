@@ -68,7 +68,9 @@ def victim(suite: Suite) -> Person:
     ended = tenant.wait(f"avatars/{ids['avatar_id']}")
     assert ended["state"] == "failed", ended
     ids["job_id"] = ended["jobs"][0]["id"]
-    return asyncio.run(_with_records(suite, tenant, ids))
+    person = asyncio.run(_with_records(suite, tenant, ids))
+    tenant.api.delete(f"dubs/{ids['resource_id']}")
+    return person
 
 
 def stranger(suite: Suite) -> Person:
@@ -118,6 +120,7 @@ async def _with_records(suite: Suite, tenant: Tenant, ids: dict[str, str]) -> Pe
         avatar = await tables.avatars.create(_avatar(tenant.name, ids))
         ids.setdefault("avatar_id", avatar.id)
         ids["dub_id"] = (await tables.dubs.create(_dub(avatar, ids))).id
+        ids["resource_id"] = (await tables.dubs.create(_dub(avatar, ids))).id  # to be erased
         session = await tables.sessions.create(_session(avatar, token))
         ids["session_id"] = session.id
         await redis.set(token_key(digest_of(token)), f"{tenant.name}/{session.id}", ex=_DAY_S)

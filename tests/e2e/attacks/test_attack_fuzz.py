@@ -21,7 +21,7 @@ DOCUMENT = attack_contract.openapi_document()
 @pytest.fixture(scope="module")
 def aim(suite: Suite, victim: Person) -> Aim:
     """A tenant of its own, who knows the victim's ids."""
-    return Aim(suite.settings.url, suite.tenant("fuzzer").key, victim.ids)
+    return Aim(suite.settings.url, suite.tenant("fuzzer").key, victim.named)
 
 
 @contextmanager

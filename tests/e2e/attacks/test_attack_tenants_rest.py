@@ -6,13 +6,13 @@ import attack_contract
 import httpx
 import pytest
 from attack_answers import refused
-from attack_contract import BODIES, PUBLIC, QUERIES, Operation
+from attack_contract import BODIES, PUBLIC, Operation
 from attack_people import REPLAYED, SHOWN, Person
 
 DOCUMENT = attack_contract.openapi_document()
 OPERATIONS = attack_contract.operations(DOCUMENT)
 GUARDED = [each for each in OPERATIONS if (each.method, each.path) not in PUBLIC]
-KNOWN = {*SHOWN, "key_id", "session_id"}
+KNOWN = {*SHOWN, "key_id", "session_id", "resource_id", "tenant"}
 _EMPTY: list[dict[str, object] | None] = [None]
 
 
@@ -45,16 +45,16 @@ def test_a_stranger_reaches_nothing_of_the_victims(
     unknown = set(operation.parameters) - KNOWN
     assert not unknown, f"{operation}: say in attack_people.py what a victim has as {unknown}"
     before = victim.things()
-    queries = QUERIES.get(str(operation), lambda _: {})(victim.named)
+    queries = {"tenant": victim.tenant.name} if "tenant" in operation.queries else {}
     for body in bodies(operation, victim, stranger):
         for params in {tuple(queries.items()), ()}:
             answer = call(
-                web, operation, victim.ids, stranger.tenant.key, body,
+                web, operation, victim.named, stranger.tenant.key, body,
                 params=dict(params), headers={"Idempotency-Key": REPLAYED},
             )  # fmt: skip
             if operation.parameters or answer.is_error:
                 refused(answer, *range(400, 500))
-            said = f"{body} {operation.url(victim.ids)}"  # what he knows already
+            said = f"{body} {operation.url(victim.named)}"  # what he knows already
             leaked = [each for each in victim.secrets() if each in answer.text]
             assert not [each for each in leaked if each not in said], answer.text[:500]
             assert "idempotent-replayed" not in answer.headers or operation.method == "POST"
@@ -66,7 +66,7 @@ def test_nothing_is_done_for_nobody(
     operation: Operation, victim: Person, web: httpx.Client
 ) -> None:
     for key in ("", "avk_" + "A" * 43, "avs_" + "A" * 43, "null", "' or 1=1 --"):
-        error = refused(call(web, operation, victim.ids, key, {}), 401)
+        error = refused(call(web, operation, victim.named, key, {}), 401)
         assert error["code"] == "INVALID_API_KEY"
 
 
@@ -78,9 +78,9 @@ def test_the_token_of_a_session_opens_no_more_than_that_session(
     body = bodies(operation, victim, stranger)[0]
     if operation.path == "/v1/me":
         return  # says only whose token it is
-    refused(call(web, operation, victim.ids, stranger.session_token, body), 403)
+    refused(call(web, operation, victim.named, stranger.session_token, body), 403)
     if "session_id" not in operation.parameters:
-        mine = {**victim.ids, **stranger.ids}
+        mine = {**victim.named, **stranger.named}
         refused(call(web, operation, mine, stranger.session_token, body), 403)
 
 
