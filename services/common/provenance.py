@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
-
-if TYPE_CHECKING:
-    from synctalk.provenance import Provenance
 
 _PREFIX = "AVATAR_PROVENANCE__"
 
@@ -61,9 +57,3 @@ class ProvenanceSettings(BaseModel):
             "FOLDER": str(self.folder or ""),
         }
         return {_PREFIX + name: value for name, value in said.items() if value}
-
-    def of_the_method(self) -> Provenance:
-        """The same, as the method takes it."""
-        from synctalk.provenance import provenance_from_environment  # here: it needs numpy
-
-        return provenance_from_environment(self.environment())

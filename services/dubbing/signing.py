@@ -11,7 +11,7 @@ from services.common.dubs import DubRequest
 from services.common.errors import CorruptData
 from services.common.provenance import ProvenanceSettings
 from services.common.storage import ObjectStore
-from synctalk.provenance import Claim, sign_file
+from synctalk.provenance import Claim, provenance_from_environment, sign_file
 
 _MANIFEST = "manifest.json"
 
@@ -26,7 +26,7 @@ async def sign_dub(
     """
     if not settings.sign:
         return None
-    provenance = settings.of_the_method()
+    provenance = provenance_from_environment(settings.environment())
     source_sha256, consent = await asyncio.to_thread(_footage, store, request.bundle)
     mark_id = provenance.mark_id(name) if provenance.watermark else 0
     claim = Claim(path.name, mark_id, source_sha256, consent)

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from services.common.marks import MarkRecord, dub_name, record_mark, session_name
 from services.common.provenance import ProvenanceSettings
-from synctalk.provenance import Stamp
+from synctalk.provenance import Stamp, provenance_from_environment
 
 
 class Marking:
@@ -16,7 +16,7 @@ class Marking:
 
     def __init__(self, settings: ProvenanceSettings, redis: Redis) -> None:
         self._settings, self._redis = settings, redis
-        self._provenance = settings.of_the_method()
+        self._provenance = provenance_from_environment(settings.environment())
         self._provenance.log_what_is_off()
 
     async def of_dub(self, output_key: str, avatar_version: str, size: tuple[int, int]) -> Stamp:
