@@ -17,6 +17,7 @@ import { livePage } from "./pages/live.js";
 import { consentsPage } from "./pages/consents.js";
 import { keysPage } from "./pages/keys.js";
 import { systemPage } from "./pages/system.js";
+import { verifyPage } from "./pages/verify.js";
 import { webhooksPage } from "./pages/webhooks.js";
 
 const ROUTES = [
@@ -28,6 +29,7 @@ const ROUTES = [
   ["/dubs/new", "dubs", "New dub", newDubPage],
   ["/dubs/:id", "dubs", "Dub", dubPage],
   ["/live", "live", "Live", livePage],
+  ["/verify", "verify", "Verify", verifyPage],
   ["/keys", "keys", "API keys", keysPage],
   ["/webhooks", "webhooks", "Webhooks", webhooksPage],
   ["/system", "system", "System", systemPage],

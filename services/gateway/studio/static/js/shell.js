@@ -8,6 +8,7 @@ const PLACES = [
   ["avatars", "Avatars"],
   ["dubs", "Dubs"],
   ["live", "Live"],
+  ["verify", "Verify"],
   ["keys", "API keys"],
   ["system", "System"],
 ];

@@ -53,7 +53,7 @@ export function check(words, props) {
  */
 export function dropZone({ label, accept, hint, onFile, preview = () => null }) {
   const host = h("div", { class: "slot" });
-  const family = accept.split("/")[0];
+  const families = accept.split(",").map((type) => type.split("/")[0]);
 
   function take(file) {
     if (!file) return;
@@ -87,7 +87,7 @@ export function dropZone({ label, accept, hint, onFile, preview = () => null }) 
   }
 
   // Browsers give no type for some files; the server looks into them anyway.
-  const fits = (file) => !file.type || file.type.startsWith(`${family}/`) || (family === "audio" && file.type.startsWith("video/"));
+  const fits = (file) => !file.type || families.includes(file.type.split("/")[0]) || (families[0] === "audio" && file.type.startsWith("video/"));
   wait();
   host.reset = () => wait();
   return host;
