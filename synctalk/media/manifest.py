@@ -50,10 +50,9 @@ def read_manifest_here(request: Request) -> dict[str, bool]:
     import c2pa  # here: nothing else that is decoded needs it
 
     src, folder = Path(request.src), Path(request.out)
-    kind = kind_of(src)
-    if kind is None:
+    kind, beside = kind_of(src), folder / _BESIDE
+    if kind is None or (kind == "video/webm" and not beside.is_file()):  # which holds none itself
         return {"found": False}
-    beside = folder / _BESIDE
     settings = {
         # Nothing that a stranger's file names is fetched.
         "verify": {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False},

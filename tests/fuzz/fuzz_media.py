@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fuzz_report import Report
 from limited_forks import Outcome, nothing_leaks, run
-from media_seeds import seeds
+from media_seeds import seeds, signer
 from mutate import mutated
 
 from synctalk.media import MediaLimits
@@ -20,9 +20,9 @@ LIMITS = MediaLimits(
     cpu_s_per_media_s=2, max_side_px=1024, max_pixels=1024 * 1024,
 )  # fmt: skip
 TASKS = {
-    "video": ("probe", "audio", "sample", "normalise"),
+    "video": ("probe", "audio", "sample", "normalise", "manifest"),
     "audio": ("probe", "audio"),
-    "picture": ("picture",),
+    "picture": ("picture", "manifest"),
 }
 WRONG = ("crash", "bug", "hang")
 
@@ -53,6 +53,7 @@ def fuzz(seed: int, count: int, seconds: float, keep: Path | None = None) -> Rep
 def _one(task: str, source: Path, work: Path) -> Outcome:
     out = work / "out"
     out.mkdir()
+    (out / "trusted.pem").write_text(signer()[1])  # for manifests
     try:
         written = "" if task == "probe" else str(out)
         return run(

@@ -1,4 +1,7 @@
-"""Small good files of every kind that the door takes; a few kilobytes each, the same every time."""
+"""Small good files of every kind that the door takes; a few kilobytes each.
+
+They are the same every time, but for the signature of the signed one, whose key is new.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+
+from synctalk.provenance.certificates import development_certificates
+from synctalk.provenance.signing import Claim, ManifestSigner, file_signer, sign_file
 
 RATE = 16_000
 
@@ -72,7 +79,25 @@ def seeds() -> Mapping[str, tuple[str, bytes]]:
     picture = _pictures(1)[0]
     for name in PICTURES:
         found[f"picture.{name}"] = ("picture", cv2.imencode(f".{name}", picture)[1].tobytes())
+    found["signed.mp4"] = ("video", _signed(found["h264.mp4"][1]))
     return found
+
+
+@cache
+def signer() -> tuple[ManifestSigner, str]:
+    """Who signs, and the authority to trust."""
+    with tempfile.TemporaryDirectory() as name:
+        keys = development_certificates(Path(name, "keys"))
+        return file_signer(keys.chain, keys.key), keys.root.read_text()
+
+
+def _signed(video: bytes) -> bytes:
+    """With a C2PA manifest."""
+    with tempfile.TemporaryDirectory() as name:
+        source, signed = Path(name, "source.mp4"), Path(name, "signed.mp4")
+        source.write_bytes(video)
+        sign_file(source, signed, Claim("fuzz", 1, "0" * 64), signer()[0])
+        return signed.read_bytes()
 
 
 def _encode(kind: Kind) -> bytes:
