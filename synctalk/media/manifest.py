@@ -53,11 +53,11 @@ def read_manifest_here(request: Request) -> dict[str, bool]:
     kind, beside = kind_of(src), folder / _BESIDE
     if kind is None or (kind == "video/webm" and not beside.is_file()):  # which holds none itself
         return {"found": False}
-    settings = {
-        # Nothing that a stranger's file names is fetched.
-        "verify": {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False},
-        "trust": {"trust_anchors": (folder / _TRUSTED).read_text()},
-    }
+    # Nothing that a stranger's file names is fetched.
+    verify = {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False}
+    settings: dict[str, object] = {"verify": verify}
+    if trusted := (folder / _TRUSTED).read_text():
+        settings["trust"] = {"trust_anchors": trusted}
     try:
         with c2pa.Context(c2pa.Settings.from_dict(settings)) as context, src.open("rb") as stream:
             manifest = beside.read_bytes() if beside.is_file() else None

@@ -83,6 +83,10 @@ class Suite:
             "AVATAR_REDIS_URL": state.redis_url,
             "AVATAR_RPC__TOKEN": TOKEN,
             "PYTHONPATH": str(ROOT),
+            # Frames are compared with the library's, which bear no marks.
+            "AVATAR_PROVENANCE__WATERMARK": "false",
+            "AVATAR_PROVENANCE__LABEL_LIVE": "false",
+            "AVATAR_PROVENANCE__FOLDER": str(self.folder / "provenance"),
             **{
                 f"AVATAR_{name}": value if isinstance(value, str) else json.dumps(value)
                 for name, value in settings.items()
