@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,15 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"test data not found at {path}: set SYNCTALK_TEST_DATA to its folder")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _development_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Made for the tests and not in the home of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("provenance") / "authority"
+        patch.setenv("AVATAR_PROVENANCE__FOLDER", str(folder))
+        yield
 
 
 @pytest.fixture
