@@ -88,7 +88,7 @@ fuzz: $(STAMP) ## 20,000 damaged files and 20,000 hostile requests, at most an h
 audit: $(STAMP) ## Known flaws of the pinned packages, as PyPI's advisories have them (needs the network)
 	test -x build/audit/bin/pip-audit || { \
 	  $(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit==2.10.1; }
-	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	build/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 proto: $(STAMP) $(BUF) ## After a change in proto/: check it, write the stubs and the baseline anew
 	cd proto && $(CHECK_PROTO) && $(BUF_BUILD) -o baseline.binpb
