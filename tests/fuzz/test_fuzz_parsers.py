@@ -37,6 +37,7 @@ from services.gateway.live.news import ToClient, listen, obey
 from services.gateway.records import parse_token
 from services.gen.avatar.v1 import renderer_pb2
 from services.renderer import wire
+from synctalk import bundle, dataset
 from synctalk.bundle import BundleManifest
 from synctalk.dataset import DatasetManifest
 from synctalk.errors import InputError, MediaError, SyncTalkError
@@ -85,10 +86,16 @@ def test_wav(tmp_path: Path) -> None:
     fuzzed(damaged((tmp_path / "good.wav").read_bytes()), go)
 
 
-@pytest.mark.parametrize("parse", [BundleManifest.from_json, DatasetManifest.from_json])
-def test_manifests(parse: Callable[[bytes, Path], object]) -> None:
+@pytest.mark.parametrize(
+    ("parse", "version"),
+    [
+        (BundleManifest.from_json, bundle.SCHEMA_VERSION),
+        (DatasetManifest.from_json, dataset.SCHEMA_VERSION),
+    ],
+)
+def test_manifests(parse: Callable[[bytes, Path], object], version: int) -> None:
     good = {
-        "schema_version": 3, "crop": {"x": 0, "y": 0, "size": 1}, "size": 1, "cuts": [], "fps": 25,
+        "schema_version": version, "crop": {"x": 0, "y": 0, "size": 1}, "size": 1, "cuts": [],
         "files": {"avatar.safetensors": "0" * 64}, "training_curve": [], "window": [0, 1],
     }  # fmt: skip
 
@@ -96,8 +103,7 @@ def test_manifests(parse: Callable[[bytes, Path], object]) -> None:
         with contextlib.suppress(InputError):
             parse(data, HERE)
 
-    for version in range(1, 8):
-        fuzzed(damaged(json.dumps({**good, "schema_version": version}).encode()), go)
+    fuzzed(damaged(json.dumps(good).encode()), go)
 
 
 def test_files_of_tensors(tmp_path: Path) -> None:
