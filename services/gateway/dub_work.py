@@ -92,6 +92,7 @@ class DubWork:
         await self._settle(
             record, "succeeded", None, video=output.video, preview=output.preview,
             captions_vtt=output.captions_vtt, captions_srt=output.captions_srt,
+            manifest=output.manifest,
             duration_s=output.duration_s,
         )  # fmt: skip
 

@@ -111,6 +111,10 @@ class Dub(View):
     video_url: str | None = Field(description="in the format that was asked for")
     captions_vtt_url: str | None
     captions_srt_url: str | None
+    manifest_url: str | None = Field(
+        description="C2PA manifest, to be kept beside a WebM as `NAME.webm.c2pa`; MP4 and MOV hold "
+        "their own"
+    )
     preview_url: str | None
     duration_s: float | None
     error: ProblemView | None
@@ -235,6 +239,7 @@ def dub_view(gateway: Gateway, record: DubRecord, job: Job | None) -> Dub:
         video_url=signed(gateway, record.video, f"{name}.{record.video_format}"),
         captions_vtt_url=signed(gateway, record.captions_vtt, f"{name}.vtt"),
         captions_srt_url=signed(gateway, record.captions_srt, f"{name}.srt"),
+        manifest_url=signed(gateway, record.manifest, f"{name}.{record.video_format}.c2pa"),
         preview_url=signed(gateway, preview),
         duration_s=record.duration_s,
         error=problem_view(record.error),

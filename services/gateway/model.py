@@ -206,6 +206,7 @@ class DubRecord(Record):
     preview: ObjectRef | None = None
     captions_vtt: ObjectRef | None = None
     captions_srt: ObjectRef | None = None
+    manifest: ObjectRef | None = None
     duration_s: float | None = None
     error: Problem | None = None
 

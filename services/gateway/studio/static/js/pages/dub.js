@@ -96,7 +96,8 @@ function result({ api, signal }, dub, name) {
     h("div", { class: "below" }, place,
       h("div", { class: "button-row" },
         dub.captions_vtt_url && link("Captions (WebVTT)", dub.captions_vtt_url, { kind: "small", icon: "download" }),
-        dub.captions_srt_url && link("Captions (SRT)", dub.captions_srt_url, { kind: "small", icon: "download" }))));
+        dub.captions_srt_url && link("Captions (SRT)", dub.captions_srt_url, { kind: "small", icon: "download" }),
+        dub.manifest_url && link("Signature (C2PA)", dub.manifest_url, { kind: "small", icon: "download" }))));
 }
 
 // A track must come from this origin: the page reads it and hands it on.
