@@ -59,9 +59,11 @@ def failure(resource: Resource) -> JobFailed:
 
 def fetch_dub(api: Api, dub: Resource, out: Path, screen: Screen) -> list[Path]:
     """Save a finished dub as ``out``, and captions, where there are any, beside it."""
-    wanted = [("video_url", out), *_captions(dub, out)]
+    wanted = [("video_url", out), *_beside(dub, out)]
     for name, path in wanted:
-        download(api, _fresh_link(api, dub, name), path, bytes_shown(screen, f"save {path.name}"))
+        shown = bytes_shown(screen, f"save {path.name}")
+        sha256 = str(dub.get("video_sha256") or "") if name == "video_url" else ""
+        download(api, _fresh_link(api, dub, name), path, shown, sha256)
     return [path for _, path in wanted]
 
 
@@ -75,9 +77,13 @@ def bytes_shown(screen: Screen, name: str) -> OnBytes:
     return show
 
 
-def _captions(dub: Resource, out: Path) -> list[tuple[str, Path]]:
-    names = (("captions_vtt_url", ".vtt"), ("captions_srt_url", ".srt"))
-    return [(name, out.with_suffix(suffix)) for name, suffix in names if dub.get(name)]
+def _beside(dub: Resource, out: Path) -> list[tuple[str, Path]]:
+    files = (
+        ("captions_vtt_url", out.with_suffix(".vtt")),
+        ("captions_srt_url", out.with_suffix(".srt")),
+        ("manifest_url", out.with_name(f"{out.name}.c2pa")),
+    )
+    return [(name, path) for name, path in files if dub.get(name)]
 
 
 def _fresh_link(api: Api, dub: Resource, name: str) -> Callable[[], str]:

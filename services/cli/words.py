@@ -51,7 +51,9 @@ def dub(found: Mapping[str, Any]) -> str:
     length = f"{found['duration_s']:.1f} s" if found.get("duration_s") else ""
     lines = [f"[bold]Dub[/] {found['id']}  of {found['avatar']}  {state(found)}  {length}".rstrip()]
     lines += _error(found)
-    lines += _links(found, ("video_url", "captions_vtt_url", "captions_srt_url", "manifest_url", "preview_url"))
+    lines += _links(
+        found, ("video_url", "captions_vtt_url", "captions_srt_url", "manifest_url", "preview_url")
+    )
     return "\n".join(lines)
 
 
