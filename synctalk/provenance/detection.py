@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from synctalk.media.planes import UInt8Array
 from synctalk.provenance.carriers import HIGHEST, Carriers, carriers, waves
-from synctalk.provenance.coding import CODED_BITS, decode
+from synctalk.provenance.coding import CODED_BITS, decode, encode
 
 LONGEST_SIDE_PX = 512
 """Of the shorter side while detecting: larger pictures are made smaller."""
 _FEWEST, _MOST = 0.9, 9.0  # tiles along the shorter side: of a crop; of a picture within another
 _STEP = 0.045  # tiles; half of it turns the finest wave by a quarter of a turn at the edge
-_CANDIDATES = 12
-_MIN_SCORE = 4.5
+_CANDIDATES, _ANYWAY = 12, 3
+_MIN_SCORE = 5.2  # of a candidate after the first; chance gives about 5
 _GRID = 128
 _WIDTH = 2 * HIGHEST + 1
 
@@ -42,11 +42,13 @@ class Detection:
         mark_id: what it carries.
         score: how clear its known part is, in standard deviations of what chance gives.
         tiles: tiles along the shorter side; 4 in a whole picture, fewer in a crop.
+        bit_accuracy: share of the coded bits that were right before the code corrected them.
     """
 
     mark_id: int
     score: float
     tiles: float
+    bit_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,11 @@ def flatten(luma: UInt8Array) -> Floats:
         size = (round(luma.shape[1] * factor), round(luma.shape[0] * factor))
         luma = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
     values = luma.astype(np.float32)
-    side = min(values.shape) // 16 | 1
-    left = values - cv2.GaussianBlur(values, (0, 0), side / 4)
-    spread = cv2.blur(np.abs(left), (side, side))
-    return np.asarray(np.clip(left / (spread + 0.7), -2.5, 2.5), np.float32)
+    side = min(values.shape) // 24 | 1
+    left = values - cv2.GaussianBlur(values, (0, 0), max(3.0, min(values.shape) / 64))
+    spread = cv2.blur(np.abs(left), (side, side)) + 0.7
+    # 1 would make all places equal; 2 is right for a mark that is as strong everywhere.
+    return np.asarray(np.clip(left / spread**1.3, -2.5, 2.5), np.float32)
 
 
 def detect(flat: Floats, key: bytes) -> Detection | None:
@@ -77,12 +80,15 @@ def detect(flat: Floats, key: bytes) -> Detection | None:
     known = carriers(key)
     image = flat - flat.mean()
     fits = sorted(_coarse(image, known), key=lambda fit: -fit.score)
-    for fit in _distinct(fits):
-        best = _refined(image, known, fit)
-        if best.score < _MIN_SCORE:
+    for rank, fit in enumerate(_distinct(fits)):
+        best = _refined(image, known, fit, _STEP / 2)
+        if best.score < _MIN_SCORE and rank >= _ANYWAY:
             continue
-        if (mark_id := _read(image, known, best, key)) is not None:
-            return Detection(mark_id, best.score, best.across)
+        best = _refined(image, known, best, _STEP / 4)
+        received = _received(image, known, best)
+        if (mark_id := decode(received, key)) is not None:
+            right = float((np.sign(received) == encode(mark_id, key)).mean())
+            return Detection(mark_id, best.score, float(best.across), right)
     return None
 
 
@@ -102,10 +108,10 @@ def _distinct(fits: list[_Fit]) -> Iterable[_Fit]:
     return kept
 
 
-def _refined(image: Floats, known: Carriers, fit: _Fit) -> _Fit:
-    """The same, width and height of the tile tuned one after the other."""
-    step = _STEP / 2
-    while step > 0.002:
+def _refined(image: Floats, known: Carriers, fit: _Fit, step: float) -> _Fit:
+    """The same, width and height of the tile tuned by ``step``; where it is fine, by ever less."""
+    least = step if step == _STEP / 2 else 0.002
+    while step >= least:
         for across, down in ((step, step), (step, 0.0), (0.0, step)):
             for sign in (-1, 1):
                 a, d = fit.across + sign * across, fit.down + sign * down
@@ -143,7 +149,8 @@ def _best_place(coefficients: Complex, known: Carriers, across: float, down: flo
     return _Fit(float(surface.flat[place]) * _GRID * _GRID / spread, across, down, x, y)
 
 
-def _read(image: Floats, known: Carriers, fit: _Fit, key: bytes) -> int | None:
+def _received(image: Floats, known: Carriers, fit: _Fit) -> NDArray[np.float64]:
+    """[CODED_BITS] as they were read, the place tuned to a quarter of a grid unit."""
     coefficients = _coefficients(image, fit.across, fit.down)
     fits = coefficients[known.ky, known.kx + HIGHEST] * known.phasors.conj()
     n = known.n_sync
@@ -154,5 +161,4 @@ def _read(image: Floats, known: Carriers, fit: _Fit, key: bytes) -> int | None:
             moved = fits * np.exp(2j * np.pi * turns)
             if (total := float(moved[:n].real.sum())) > best_sum:
                 best, best_sum = moved, total
-    received = np.bincount(known.order, best[n:].real, CODED_BITS).astype(np.float64)
-    return decode(received, key)
+    return np.bincount(known.order, best[n:].real, CODED_BITS).astype(np.float64)

@@ -26,6 +26,7 @@ Signature = Literal["trusted", "unknown signer", "broken", "none"]
 LIMITS = MediaLimits(max_file_bytes=2 << 30, cpu_s_per_media_s=4.0)
 _FRAMES = 16
 _MAX_SIDE = 1280
+_EDITED_S = 3.0  # a shorter video is taken for one piece
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _looks(path: Path) -> Iterator[Floats]:
     flats = [flatten(cv2.cvtColor(each.image, cv2.COLOR_RGB2GRAY)) for each in samples]
     if flats:
         yield np.mean(flats, axis=0, dtype=np.float32)
-    if len(flats) >= 6:
+    if len(flats) >= 6 and samples[-1].time_s - samples[0].time_s > _EDITED_S:
         third = len(flats) // 3
         for first in (0, third, 2 * third):
             yield np.mean(flats[first : first + third], axis=0, dtype=np.float32)
