@@ -11,7 +11,9 @@ import os
 import resource
 import selectors
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,12 +62,11 @@ def _work(request: Request, writing: int, said: Path) -> None:
         log = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 2)
         os.closerange(3, 256)
+        sys.stdout = os.fdopen(1, "w")  # pytest's own goes elsewhere
         try:
             answer(request)
             status = 0
         except BaseException:
-            import traceback
-
             os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(status)

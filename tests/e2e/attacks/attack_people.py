@@ -120,7 +120,8 @@ async def _with_records(suite: Suite, tenant: Tenant, ids: dict[str, str]) -> Pe
         avatar = await tables.avatars.create(_avatar(tenant.name, ids))
         ids.setdefault("avatar_id", avatar.id)
         ids["dub_id"] = (await tables.dubs.create(_dub(avatar, ids))).id
-        ids["resource_id"] = (await tables.dubs.create(_dub(avatar, ids))).id  # to be erased
+        doomed = _dub(avatar, {**ids, "audio_id": ""})  # whose erasure takes no upload along
+        ids["resource_id"] = (await tables.dubs.create(doomed)).id
         session = await tables.sessions.create(_session(avatar, token))
         ids["session_id"] = session.id
         await redis.set(token_key(digest_of(token)), f"{tenant.name}/{session.id}", ex=_DAY_S)
