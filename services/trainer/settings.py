@@ -25,3 +25,9 @@ class TrainerSettings(ServiceSettings):
     trainer_dataset_keep_s: float = Field(
         86_400, ge=0, description="how long an unused dataset stays on a worker's disk"
     )
+    trainer_steps: int | None = Field(
+        None,
+        ge=1,
+        description="training steps of every job instead of its preset's; a few hundred try an "
+        "installation out fast, for less quality",
+    )

@@ -110,13 +110,14 @@ class _Run:
     def __init__(
         self, context: JobContext, task: TrainingTask, store: ObjectStore, settings: TrainerSettings
     ) -> None:
-        from synctalk.training import PRESETS
+        from synctalk.training import preset
 
         self._context, self._task, self._store, self._settings = context, task, store, settings
-        self._steps = PRESETS[task.preset].steps
+        self._config = preset(task.preset, settings.trainer_steps)
         around = dict(_AROUND_S)
         before = {name: around.pop(name) for name in ("download", "load frames")}
-        self.progress = JobProgress(context, {**before, "train": self._steps * _STEP_S, **around})
+        train_s = self._config.steps * _STEP_S
+        self.progress = JobProgress(context, {**before, "train": train_s, **around})
         self._redis_url = settings.redis_url.get_secret_value()
         self._checkpoints = Checkpoints(context, self.progress, store, self._redis_url)
 
@@ -138,7 +139,7 @@ class _Run:
         return train(
             dataset,
             OUT,
-            preset=self._task.preset,
+            config=self._config,
             resume=resume,
             consent_id=self._task.consent,
             checkpoint_every_s=self._settings.trainer_checkpoint_s,
@@ -155,7 +156,8 @@ class _Run:
         job = self._context.job
         key = f"{previews_prefix(job)}/attempts/{job.attempt}/{check.step:06d}.jpg"
         try:
-            picture = self._store.put_bytes(key, draw_preview(check, self._steps), "image/jpeg")
+            shown = draw_preview(check, self._config.steps)
+            picture = self._store.put_bytes(key, shown, "image/jpeg")
         except ServiceError as error:  # the next one will do
             self.progress.log(f"preview not kept: {error}")
             return

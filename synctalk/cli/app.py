@@ -33,6 +33,10 @@ AsJson = Annotated[
 DeviceOption = Annotated[
     Device, typer.Option(help="Where to compute; auto takes CUDA when there is one.")
 ]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(help="Training steps instead of the preset's: a few hundred give a quick look."),
+]
 PresetHelp = "demo: about a minute. standard: minutes, the quality to judge. best: longer still."
 
 
@@ -123,6 +127,7 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="The avatar folder to write.")],
     preset: Annotated[Preset, typer.Option(help=PresetHelp)] = "standard",
+    steps: StepsOption = None,
     device: DeviceOption = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of the same --out.")
@@ -139,12 +144,15 @@ def train(
     """
 
     def work(progress: ProgressCallback) -> Outcome:
-        from synctalk import train as call
+        from synctalk.training import preset as settings
+        from synctalk.training import train as call
 
-        avatar = call(dataset, out, preset=preset, device=device, resume=resume, progress=progress)
+        config = settings(preset, steps)
+        avatar = call(dataset, out, config=config, device=device, resume=resume, progress=progress)
         return report.avatar(avatar)
 
-    again = f"synctalk train {dataset} --out {out} --preset {preset} --resume"
+    length = f"--preset {preset}" + (f" --steps {steps}" if steps else "")
+    again = f"synctalk train {dataset} --out {out} {length} --resume"
     run("train", work, as_json=as_json, if_stopped=f"Go on with: {again}")
 
 
@@ -363,6 +371,7 @@ def demo(
     audio: Annotated[Path | None, typer.Option(help="Speech; without it, the sample's.")] = None,
     out: Annotated[Path, typer.Option(help="The folder for everything made.")] = Path("out/demo"),
     preset: Annotated[Preset, typer.Option(help=PresetHelp)] = "demo",
+    steps: StepsOption = None,
     device: DeviceOption = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -373,7 +382,9 @@ def demo(
 
     def work(progress: ProgressCallback) -> Outcome:
         from synctalk.cli.demo import run_demo
+        from synctalk.training import preset as settings
 
-        return run_demo(video, audio, out, preset=preset, device=device, progress=progress)
+        config = settings(preset, steps)
+        return run_demo(video, audio, out, config=config, device=device, progress=progress)
 
     run("demo", work, as_json=as_json, if_stopped="Run the same command to begin again.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.markup import escape
 
@@ -13,6 +13,9 @@ from synctalk.cli import report
 from synctalk.cli.session import Outcome
 from synctalk.errors import InputError
 from synctalk.progress import ProgressCallback
+
+if TYPE_CHECKING:
+    from synctalk.training import TrainConfig
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 _T = TypeVar("_T")
@@ -36,7 +39,7 @@ def run_demo(
     audio: Path | None,
     out: Path,
     *,
-    preset: str,
+    config: TrainConfig,
     device: str,
     progress: ProgressCallback,
 ) -> Outcome:
@@ -54,7 +57,7 @@ def run_demo(
     made = watch.time(
         "train",
         lambda: train(
-            out / "dataset", out / "avatar", preset=preset, device=device, progress=progress
+            out / "dataset", out / "avatar", config=config, device=device, progress=progress
         ),
     )
     done = watch.time(

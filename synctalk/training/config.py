@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -85,11 +86,16 @@ PRESETS: dict[str, TrainConfig] = {
 }
 
 
-def preset(name: str) -> TrainConfig:
+def preset(name: str, steps: int | None = None) -> TrainConfig:
     """The settings of a preset.
 
+    Args:
+        name: of the preset.
+        steps: optimiser steps instead of the preset's; the torso's and the expressions' steps
+            become more or fewer in proportion.
+
     Raises:
-        InputError: no such preset.
+        InputError: no such preset, or fewer steps than one.
     """
     if name not in PRESETS:
         raise InputError(
@@ -97,4 +103,20 @@ def preset(name: str) -> TrainConfig:
             reason="UNKNOWN_PRESET",
             remedy=f"Choose one of {', '.join(PRESETS)}.",
         )
-    return replace(PRESETS[name])
+    config = replace(PRESETS[name])
+    if steps is None or steps == config.steps:
+        return config
+    if steps < 1:
+        raise InputError(
+            f"An avatar cannot be trained in {steps} steps.",
+            reason="STEPS_TOO_FEW",
+            remedy="Leave the steps to the preset, or give a few hundred for a quick look.",
+        )
+    share = steps / config.steps
+    return replace(
+        config,
+        steps=steps,
+        torso_steps=math.ceil(share * config.torso_steps),
+        expression=replace(config.expression, steps=math.ceil(share * config.expression.steps)),
+        evaluate_every=min(config.evaluate_every, math.ceil(steps / 3)),
+    )

@@ -19,6 +19,8 @@ SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 SETTINGS = {
     "SUITE_RENDERERS": "2",
     "SUITE_WORKERS": "1",
+    # what is tried here is the way of an avatar, not how good it becomes
+    "AVATAR_TRAINER_STEPS": "300",
     # kills come faster here than in life
     "AVATAR_JOBS__MAX_ATTEMPTS": "30",
     "AVATAR_JOBS__BACKOFF_BASE_S": "0.5",

@@ -93,6 +93,7 @@ class Suite:
             "AVATAR_JOBS__BACKOFF_BASE_S": "0.1",
             "AVATAR_JOBS__SWEEP_DELAY_S": "0",
             "AVATAR_TRAINER_CHECKPOINT_S": "2",
+            "AVATAR_TRAINER_STEPS": "450",
         }
         log_path = self.folder / f"{service}-{role}.log"
         with log_path.open("a") as log:
