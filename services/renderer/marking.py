@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from redis.asyncio import Redis
@@ -39,4 +40,4 @@ class Marking:
         if self._provenance.watermark:
             record = MarkRecord(name=name, avatar_version=avatar_version, made_s=time.time())
             await record_mark(self._redis, mark_id, record)
-        return Stamp(self._provenance, mark_id, *size, label=label)
+        return await asyncio.to_thread(Stamp, self._provenance, mark_id, *size, label=label)

@@ -57,7 +57,7 @@ class Marker:
         return np.asarray(gain * min(1.0, (MEAN_SQUARE / mean_square) ** 0.5), np.float32)
 
 
-@lru_cache(8)
+@lru_cache(4)
 def pattern(mark_id: int, key: bytes, width: int, height: int) -> NDArray[np.float32]:
     """[height, width], of mean square 1: what :class:`Marker` adds where the gain is 1."""
     known = carriers(key)
