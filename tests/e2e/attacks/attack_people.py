@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
 
 import httpx
@@ -46,10 +45,15 @@ class Person:
         return [self.tenant.key, self.session_token, *self.ids.values()]
 
     def things(self) -> dict[str, Resource]:
-        """What the tenant sees of its own, but for times and URLs that are made anew each time."""
-        shown = {name: self.tenant.api.get(f"{SHOWN[name]}/{self.ids[name]}") for name in SHOWN}
-        shown["keys"] = {"data": self.tenant.api.list("keys", 100)}
-        return {name: json.loads(json.dumps(thing)) for name, thing in shown.items()}
+        """What the tenant sees of its own, but for URLs that are signed anew now and then."""
+        api = self.tenant.api
+        shown = {name: api.get(f"{SHOWN[name]}/{self.ids[name]}") for name in SHOWN}
+        things = {
+            name: {field: value for field, value in thing.items() if not field.endswith("_url")}
+            for name, thing in shown.items()
+        }
+        keys = [(key["id"], key["name"], key["role"]) for key in api.list("keys", 100)]
+        return {**things, "keys": {"data": keys}}
 
 
 def victim(suite: Suite) -> Person:
