@@ -22,6 +22,8 @@ TILES = 4
 LOWEST, HIGHEST = 6, 22
 """Waves a tile: coarser ones drown in the picture, finer ones in its compression."""
 _SYNC_SHARE = 0.2
+_TILT = 0.2
+"""Coarse waves are stronger, by this power: they survive more, though they show more, too."""
 
 Ints = NDArray[np.int64]
 
@@ -32,7 +34,7 @@ class Carriers:
 
     Args:
         kx, ky: [N] waves along a tile; of each pair of opposite ones the one with ky >= 0.
-        phasors: [N] complex, their phases.
+        phasors: [N] complex, their phases and strengths.
         n_sync: the first so many have known signs.
         order: [N - n_sync] coded bit that each of the others carries.
     """
@@ -63,8 +65,10 @@ def carriers(key: bytes) -> Carriers:
     shuffled = random.permutation(len(kx))
     n_sync = round(_SYNC_SHARE * len(kx))
     order = random.permutation(np.resize(random.permutation(CODED_BITS), len(kx) - n_sync))
-    phasors = np.exp(2j * np.pi * random.random(len(kx))).astype(np.complex64)
-    return Carriers(kx[shuffled], ky[shuffled], phasors, n_sync, order)
+    kx, ky = kx[shuffled], ky[shuffled]
+    strength = (np.hypot(kx, ky) / HIGHEST) ** -_TILT
+    phasors = (strength * np.exp(2j * np.pi * random.random(len(kx)))).astype(np.complex64)
+    return Carriers(kx, ky, phasors, n_sync, order)
 
 
 def waves(count: int, period_px: float, length: int) -> NDArray[np.complex64]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synctalk.media.planes import UInt8Array
-from synctalk.provenance.carriers import HIGHEST, Carriers, carriers, waves
+from synctalk.provenance.carriers import HIGHEST, LOWEST, Carriers, carriers, waves
 from synctalk.provenance.coding import CODED_BITS, decode, encode
 
 LONGEST_SIDE_PX = 512
@@ -85,10 +85,10 @@ def detect(flat: Floats, key: bytes) -> Detection | None:
         if best.score < _MIN_SCORE and rank >= _ANYWAY:
             continue
         best = _refined(image, known, best, _STEP / 4)
-        received = _received(image, known, best)
-        if (mark_id := decode(received, key)) is not None:
-            right = float((np.sign(received) == encode(mark_id, key)).mean())
-            return Detection(mark_id, best.score, float(best.across), right)
+        for received in _received(image, known, best):
+            if (mark_id := decode(received, key)) is not None:
+                right = float((np.sign(received) == encode(mark_id, key)).mean())
+                return Detection(mark_id, best.score, float(best.across), right)
     return None
 
 
@@ -149,8 +149,12 @@ def _best_place(coefficients: Complex, known: Carriers, across: float, down: flo
     return _Fit(float(surface.flat[place]) * _GRID * _GRID / spread, across, down, x, y)
 
 
-def _received(image: Floats, known: Carriers, fit: _Fit) -> NDArray[np.float64]:
-    """[CODED_BITS] as they were read, the place tuned to a quarter of a grid unit."""
+def _received(image: Floats, known: Carriers, fit: _Fit) -> Iterator[NDArray[np.float64]]:
+    """[CODED_BITS] as they were read, the place tuned to a quarter of a grid unit.
+
+    Then the same with fine and coarse waves weighted by what became of the known ones: scaling
+    down and compression take the fine ones first.
+    """
     coefficients = _coefficients(image, fit.across, fit.down)
     fits = coefficients[known.ky, known.kx + HIGHEST] * known.phasors.conj()
     n = known.n_sync
@@ -161,4 +165,8 @@ def _received(image: Floats, known: Carriers, fit: _Fit) -> NDArray[np.float64]:
             moved = fits * np.exp(2j * np.pi * turns)
             if (total := float(moved[:n].real.sum())) > best_sum:
                 best, best_sum = moved, total
-    return np.bincount(known.order, best[n:].real, CODED_BITS).astype(np.float64)
+    fineness = np.hypot(known.kx, known.ky) - (LOWEST + HIGHEST) / 2
+    slope, level = np.polyfit(fineness[:n], best[:n].real, 1)
+    weights = np.maximum(level + slope * fineness[n:], 0.05 * abs(level))
+    for values in (best[n:].real, best[n:].real * weights):
+        yield np.bincount(known.order, values, CODED_BITS).astype(np.float64)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from synctalk.media.planes import UInt8Array
 from synctalk.provenance.carriers import HIGHEST, TILES, carriers, waves
 
-FLAT, STRONGEST = 0.85, 3.2
+FLAT, STRONGEST = 1.0, 3.2
 """Luma levels, rms: where nothing goes on, and at most."""
-PER_DEVIATION = 0.35
+PER_DEVIATION = 0.3
 """What a level of local detail (mean deviation from a 5 x 5 blur) adds."""
 MEAN_SQUARE = 1.65**2
 """Most that a frame changes, luma levels squared: 43.8 dB, and 42.5 dB in RGB."""
