@@ -17,6 +17,8 @@ from services.gateway.model import Problem, now_s
 
 T = TypeVar("T")
 MAX_LIMIT = 200
+_FIRST_S = datetime.min.replace(tzinfo=UTC).timestamp()
+_LAST_S = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 LimitQuery = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="at most so many")]
 TokenQuery = Annotated[str, Query(description="`next_token` of the page before")]
@@ -58,8 +60,8 @@ def problem_view(problem: Problem | Failure | None) -> ProblemView | None:
 
 
 def moment(seconds: float) -> datetime:
-    """UTC."""
-    return datetime.fromtimestamp(seconds, UTC)
+    """UTC; beyond the years 1 to 9999, where a zone may lead, their first or last day."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST_S), _LAST_S), UTC)
 
 
 def maybe_moment(seconds: float | None) -> datetime | None:
