@@ -47,10 +47,14 @@ class JobProgress:
         if event.message:
             self.log(f"{event.stage}: {event.message}")
         self._metrics |= event.metrics
-        self.report(event.stage, event.done / event.total if event.total else 0.0)
+        self.report(event.stage, event.done / event.total if event.total else 0.0, event.rate)
 
-    def report(self, stage: str, done: float = 0.0) -> None:
-        """``done`` (0 to 1) of ``stage``. Raises :class:`synctalk.errors.Cancelled`."""
+    def report(self, stage: str, done: float = 0.0, rate: float = 0.0) -> None:
+        """``done`` (0 to 1) of ``stage``, ``rate`` its units a second, where it has any.
+
+        Raises:
+            Cancelled: the work is to stop.
+        """
         if stage != self._stage:
             self.log(stage)
             self._stage, self._done = stage, None
@@ -58,7 +62,9 @@ class JobProgress:
         self._count(share, done)
         reached = self._begins.get(stage, 0.0) + share * done
         self._fraction = max(self._fraction, min(reached, 1.0))
-        self._context.report(stage, self._fraction, eta_s=self._eta_s(), metrics=self._metrics)
+        self._context.report(
+            stage, self._fraction, eta_s=self._eta_s(), metrics=self._metrics, rate=rate
+        )
 
     def after(self, stage: str) -> bool:
         """Whether the work is past ``stage``."""

@@ -10,6 +10,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import torch
+from prometheus_client import Gauge
+
 from services.common import logs
 from services.common.metrics import serve_metrics
 from services.common.rpc import Service, configure_tracing, serve
@@ -22,6 +25,7 @@ from services.renderer.settings import RendererSettings
 from synctalk.errors import SyncTalkError
 
 NAME = "avatar.v1.RendererService"
+GPUS = Gauge("synctalk_render_gpus", "GPUs that this process renders on; 0: on CPUs")
 
 
 def main() -> int:
@@ -52,6 +56,7 @@ def main() -> int:
 
 
 async def _serve(settings: RendererSettings, folder: Path, metrics_port: int) -> None:
+    GPUS.set(settings.renderer_device != "cpu" and torch.cuda.is_available())
     servicer = RendererServicer(settings, ObjectStore(settings.storage), folder)
     add = partial(add_RendererServiceServicer_to_server, servicer)
     service = Service(NAME, add, leave=servicer.leave)

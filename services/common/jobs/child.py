@@ -35,10 +35,17 @@ _EXIT_S = 0.005
 
 @dataclass(frozen=True)
 class Account:
-    """What the child says when it ends."""
+    """What the child says when it ends.
+
+    Args:
+        stage_rates: units a second, of stages that count units.
+        eta_ratio: the time left as it was said half way, over the time it then took.
+    """
 
     ending: Ending
     stage_durations_s: Mapping[str, float] = field(default_factory=dict)
+    stage_rates: Mapping[str, float] = field(default_factory=dict)
+    eta_ratio: float | None = None
 
 
 class Child:
@@ -150,8 +157,12 @@ def _work(
     signal.signal(signal.SIGTERM, on_sigterm)
     context.start()
     ending = _run_handler(context, lease, job_type, handler)
+    eta_ratio = context.eta_ratio()
     context.close()
-    body = {"ending": ending.__dict__, "stages": context.stage_durations_s}
+    body = {
+        "ending": ending.__dict__, "stages": context.stage_durations_s,
+        "rates": context.stage_rates, "eta_ratio": eta_ratio,
+    }  # fmt: skip
     _write_all(account, json.dumps(body).encode())
     sys.stdout.flush()
     sys.stderr.flush()
@@ -193,7 +204,7 @@ def _parse_account(text: bytes) -> Account | None:
     except ValueError:  # killed before or while it wrote
         return None
     ending = raw["ending"] | {"outcome": Outcome(raw["ending"]["outcome"])}
-    return Account(Ending(**ending), raw["stages"])
+    return Account(Ending(**ending), raw["stages"], raw["rates"], raw["eta_ratio"])
 
 
 def _no_account(code: int) -> Account:

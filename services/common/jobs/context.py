@@ -39,6 +39,8 @@ class JobContext:
         self._stage_began_s = time.monotonic()
         self._stage = ""
         self.stage_durations_s: dict[str, float] = {}
+        self.stage_rates: dict[str, float] = {}
+        self._half_way: tuple[float, float] | None = None
         self._thread = threading.Thread(target=self._write_until_done, daemon=True)
 
     @property
@@ -72,8 +74,12 @@ class JobContext:
         *,
         eta_s: float | None = None,
         metrics: Mapping[str, float] | None = None,
+        rate: float = 0.0,
     ) -> None:
         """Say how far the work is: ``fraction`` (0 to 1) of ``stage``, seconds left, figures.
+
+        Args:
+            rate: units a second, where the stage has any; the last one counts.
 
         Raises:
             Cancelled: the work is to stop.
@@ -81,6 +87,10 @@ class JobContext:
         self.check()
         with self._lock:
             self._enter_stage(stage)
+            if rate:
+                self.stage_rates[stage] = rate
+            if self._half_way is None and fraction >= 0.5 and eta_s:
+                self._half_way = time.monotonic(), eta_s
             self._fields |= progress_fields(stage, fraction, eta_s, metrics or {})
 
     def on_progress(self, event: ProgressEvent) -> None:
@@ -88,7 +98,16 @@ class JobContext:
         if event.message:
             self.log(f"{event.stage}: {event.message}")
         fraction = event.done / event.total if event.total else 0.0
-        self.report(event.stage, fraction, eta_s=event.eta_s, metrics=event.metrics)
+        self.report(
+            event.stage, fraction, eta_s=event.eta_s, metrics=event.metrics, rate=event.rate
+        )
+
+    def eta_ratio(self) -> float | None:
+        """The time left as it was said half way, over the time it then took until now."""
+        if self._half_way is None:
+            return None
+        said_at_s, eta_s = self._half_way
+        return eta_s / max(time.monotonic() - said_at_s, 1e-3)
 
     def log(self, line: str) -> None:
         """Add to the job's log."""

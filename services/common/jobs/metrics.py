@@ -18,6 +18,8 @@ from services.common.jobs.model import JobState
 from services.common.jobs.worker import Finished
 
 _log = structlog.get_logger(__name__)
+_RATES = (0.5, 1, 2, 5, 10, 20, 40, 60, 80, 100, 150, 200, 400, 800)
+_RATIOS = (0.25, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4)
 _DURATIONS_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 10800)
 
 
@@ -106,6 +108,15 @@ class WorkerMetrics:
             "synctalk_job_stage_seconds", "Duration of the stages of attempts",
             ["queue", "stage"], registry=registry, buckets=_DURATIONS_S,
         )  # fmt: skip
+        self._rate = Histogram(
+            "synctalk_job_stage_rate", "Steps or frames a second of the stages of attempts",
+            ["queue", "stage"], registry=registry, buckets=_RATES,
+        )  # fmt: skip
+        self._eta_ratio = Histogram(
+            "synctalk_job_eta_ratio",
+            "Time left as said half way, over the time that it took; of jobs that succeeded",
+            ["queue"], registry=registry, buckets=_RATIOS,
+        )  # fmt: skip
 
     def on_finished(self, finished: Finished) -> None:
         """Count one attempt."""
@@ -113,3 +124,7 @@ class WorkerMetrics:
         self._attempt.labels(self._queue, state).observe(finished.duration_s)
         for stage, spent_s in finished.account.stage_durations_s.items():
             self._stage.labels(self._queue, stage).observe(spent_s)
+        for stage, rate in finished.account.stage_rates.items():
+            self._rate.labels(self._queue, stage).observe(rate)
+        if finished.state is JobState.SUCCEEDED and finished.account.eta_ratio is not None:
+            self._eta_ratio.labels(self._queue).observe(finished.account.eta_ratio)

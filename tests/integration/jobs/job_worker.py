@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from services.common.jobs import Job, JobContext, JobSettings, JobType, Worker
+from prometheus_client import CollectorRegistry, write_to_textfile
+
+from services.common.jobs import Finished, Job, JobContext, JobSettings, JobType, Worker
+from services.common.jobs.metrics import WorkerMetrics
 from synctalk.errors import FootageError, TrainingError
 
+METRICS = "metrics.prom"
 JOB_SETTINGS = JobSettings(
     lease_s=1.5,
     heartbeat_s=0.1,
@@ -66,7 +70,7 @@ def handle(context: JobContext, task: Task, folder: Path) -> Done:
     first = int(context.checkpoint or 0)
     for step in range(first, task.steps):
         context.report("count", step / task.steps, eta_s=0.01 * (task.steps - step),
-                       metrics={"step": step})  # fmt: skip
+                       metrics={"step": step}, rate=50.0)  # fmt: skip
         context.save_checkpoint(str(step))
         time.sleep(0.01)
     context.set_preview(f"previews/{context.job.id}.png")
@@ -98,13 +102,20 @@ def sweep(job: Job, folder: Path) -> None:
 
 def main() -> None:
     url, queue, where, settings = sys.argv[1:]
-    folder = Path(where)
+    folder, registry = Path(where), CollectorRegistry()
+    metrics = WorkerMetrics(queue, registry)
+
+    def on_finished(finished: Finished) -> None:
+        metrics.on_finished(finished)
+        write_to_textfile(str(folder / METRICS), registry)
+
     Worker(
         url,
         job_type(queue),
         lambda context, task: handle(context, task, folder),
         JobSettings.model_validate_json(settings),
         sweep=(lambda job: sweep(job, folder)) if (folder / "sweeps").exists() else None,
+        on_finished=on_finished,
     ).run()
 
 

@@ -7,7 +7,10 @@ import signal
 
 import pytest
 from job_bench import Bench, process_alive, until
-from job_worker import Task
+from job_worker import METRICS, Done, Task
+from prometheus_client.parser import text_string_to_metric_families
+
+from services.common.jobs import JobQueue, JobType
 
 
 def test_job_succeeds_and_its_result_progress_log_and_preview_can_be_read(
@@ -37,6 +40,40 @@ def test_progress_log_and_checkpoint_can_be_read_while_the_job_runs(bench: Bench
     assert job.progress.eta_s
     assert job.progress.metrics["step"] >= 0
     assert (bench.run(bench.queue.log(job.id))).lines == ("attempt 1 begins",)
+
+
+def test_a_job_that_a_worker_cannot_read_is_left_to_workers_of_a_later_release(
+    bench: Bench,
+) -> None:
+    later = JobQueue(bench.redis, JobType(bench.type.queue, dict[str, str], Done), bench.settings)
+    bench.start_worker()
+    made = bench.run(later.enqueue("acme", {"do": "what later releases do"})).job
+    bench.until_state(made.id, "dead")
+    job = bench.get(made.id)
+    assert job.failure is not None
+    assert (job.failure.reason, job.attempt) == ("INVALID_PAYLOAD", bench.settings.max_attempts)
+    assert "Bring the workers" in job.failure.remedy
+    assert bench.attempts_begun(job.id) == []
+
+
+def test_how_fast_a_stage_was_and_how_well_its_end_was_foretold_are_counted(bench: Bench) -> None:
+    bench.start_worker()
+    path = bench.folder / METRICS
+    refused = bench.enqueue(Task("bad_footage"))
+    bench.until_state(refused.id, "failed")
+    bench.enqueue(Task(steps=20))
+
+    def counted() -> dict[str, float]:
+        families = text_string_to_metric_families(path.read_text() if path.is_file() else "")
+        samples = [sample for family in families for sample in family.samples]
+        return {s.name: s.value for s in samples if "le" not in s.labels}
+
+    until(lambda: counted().get("synctalk_job_eta_ratio_count"), "the job's figures")
+    found = counted()
+    assert (found["synctalk_job_stage_rate_count"], found["synctalk_job_stage_rate_sum"]) == (1, 50)
+    # A step takes 10 ms and a little; what was refused foretold nothing.
+    assert found["synctalk_job_eta_ratio_count"] == 1
+    assert 0 < found["synctalk_job_eta_ratio_sum"] <= 1.05
 
 
 def test_bad_footage_fails_at_once_with_reason_and_remedy(bench: Bench) -> None:

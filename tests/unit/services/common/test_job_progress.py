@@ -19,12 +19,21 @@ class Seen:
     """Stands where a job's context would, and keeps what it is told."""
 
     reports: list[tuple[str, float, float | None, dict[str, float]]] = field(default_factory=list)
+    rates: dict[str, float] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     preview: str = ""
 
     def report(
-        self, stage: str, fraction: float, *, eta_s: float | None, metrics: Mapping[str, float]
+        self,
+        stage: str,
+        fraction: float,
+        *,
+        eta_s: float | None,
+        metrics: Mapping[str, float],
+        rate: float,
     ) -> None:
+        if rate:
+            self.rates[stage] = rate
         self.reports.append((stage, fraction, eta_s, dict(metrics)))
 
     def log(self, line: str) -> None:
@@ -55,6 +64,14 @@ def event(stage: str, done: int, total: int = 10, **metrics: float) -> ProgressE
 
 def progress(seen: Any) -> JobProgress:
     return JobProgress(seen, {"a": 1.0, "b": 2.0, "c": 1.0})
+
+
+def test_the_rate_of_a_stage_is_passed_on(clock: Clock) -> None:
+    seen = Seen()
+    shown = progress(seen)
+    for rate in (0.0, 12.0, 30.0):
+        shown(ProgressEvent("b", 1, 10, rate=rate))
+    assert seen.rates == {"b": 30.0}
 
 
 def test_fractions_are_of_the_whole_and_never_fall(clock: Clock) -> None:
