@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 
 from synctalk import preprocess, train
+from synctalk.bundle import MANIFEST
 from synctalk.expression import VQVAETraining
 from synctalk.training import preset
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 SECONDS = 12  # at least 10 s of speech must be seen
+CONSENT = "tenants/acme/consents/con_tiny"  # as whoever shows it must find it in Redis
 CONFIG = dataclasses.replace(
     preset("demo"), n_gaussians=2000, steps=60, canonical_share=0.2, evaluate_every=100,
     max_frames=60, torso_steps=10, expression=VQVAETraining(steps=100, batch=16),
@@ -40,8 +44,17 @@ def make_tiny_subject(folder: Path) -> TinySubject:
     folder.mkdir(exist_ok=True)
     cut_video(SAMPLES / "portrait.mp4", subject.video, SECONDS)
     preprocess(subject.video, subject.dataset, size=256)
-    train(subject.dataset, subject.avatar, config=CONFIG)
+    train(subject.dataset, subject.avatar, config=CONFIG, consent_id=CONSENT)
     return subject
+
+
+def consented(avatar: Path, consent: str, folder: Path) -> Path:
+    """A copy of an avatar that names another consent, below ``folder``."""
+    copy = folder / "consented"
+    shutil.copytree(avatar, copy)
+    manifest = copy / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"consent_id": consent}))
+    return copy
 
 
 def cut_video(source: Path, out: Path, seconds: float) -> None:

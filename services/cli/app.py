@@ -77,6 +77,8 @@ def _root(
 suite_commands.add_commands(app)
 backup_commands.add_commands(app)
 avatar_commands.add_commands(app)
+dub_commands.add_commands(app)
 job_commands.add_commands(app)
 tenant_commands.add_commands(app)
+trust_commands.add_commands(app)
 verify_command.add_commands(app)

@@ -1,15 +1,16 @@
-"""``avatar create``, ``dub``, ``wait``, ``list``, ``show``, ``dubs``, ``delete``."""
+"""``avatar create``, ``wait``, ``demo``, ``list``, ``show``, ``delete``."""
 
 from __future__ import annotations
 
 import getpass
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from services.cli.calls import HINT, Limit, Wait, find_avatar, state_of
+from services.cli.dub_commands import saved
 from services.cli.session import EXIT_CODES, AsJson, Outcome, run
 from services.common.errors import NotFound
 from synctalk.errors import InputError
@@ -19,24 +20,17 @@ if TYPE_CHECKING:
     from services.cli.screen import Screen
 
 Preset = Literal["demo", "standard", "best"]
-Expression = Literal["auto", "source", "natural", "neutral", "calm", "emphatic"]
 SELF_STATEMENT = (
     "The person shown agreed that an avatar of them is made and used to say what they did not say."
 )
 PRESETS = "demo: about a minute. standard: minutes, the quality to judge. best: longer still."
-_HINT = "Watch it with avatar wait {0}; end it with avatar cancel {0}."
-
-Wait = Annotated[
-    bool, typer.Option("--wait", "-w", help="Show progress until it is done; survives restarts.")
-]
-Limit = Annotated[int, typer.Option(min=1, help="The newest so many.")]
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add them to the command line."""
-    for name, make in (("create", create), ("dub", dub), ("wait", wait), ("demo", demo)):
+    for name, make in (("create", create), ("wait", wait), ("demo", demo)):
         app.command(name, epilog=EXIT_CODES, rich_help_panel="Make")(make)
-    for name, look in (("list", list_avatars), ("show", show), ("dubs", dubs), ("delete", delete)):
+    for name, look in (("list", list_avatars), ("show", show), ("delete", delete)):
         app.command(name, epilog=EXIT_CODES, rich_help_panel="Look and tidy up")(look)
 
 
@@ -94,78 +88,13 @@ def create(
                 },
             )  # fmt: skip
             if not wait:
-                said = f"[bold green]Accepted[/] {made['id']}. " + _HINT.format(made["id"])
+                said = f"[bold green]Accepted[/] {made['id']}. " + HINT.format(made["id"])
                 return Outcome(made, said)
             screen.say(f"{made['id']} is queued.")
             done = wait_for(api, f"avatars/{made['id']}", screen)
             return Outcome(done, words.avatar(done))
 
     run("create", work, as_json=as_json)
-
-
-def dub(
-    context: typer.Context,
-    avatar: Annotated[str, typer.Argument(metavar="AVATAR", help="Name or id of a ready avatar.")],
-    audio: Annotated[
-        Path, typer.Argument(metavar="AUDIO", help="Speech of any person, in any audio format.")
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Save the video here when it is done; waits for it."),
-    ] = None,
-    text: Annotated[
-        Path | None,
-        typer.Option(help="What is said: captions (.vtt, .srt) are made, and saved beside --out."),
-    ] = None,
-    size: Annotated[
-        str, typer.Option(metavar="WxH", help="Of the video, px; by default the avatar's own.")
-    ] = "",
-    expression: Annotated[
-        Expression,
-        typer.Option(
-            help="What brows and lids do: by the voice (auto, natural, calm, emphatic; neutral "
-            "only blinks), or as in the footage (source)."
-        ),
-    ] = "auto",
-    blink_rate: Annotated[
-        float | None,
-        typer.Option(min=0, max=60, help="Blinks a minute, where the voice moves the lids."),
-    ] = None,
-    wait: Wait = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make an avatar speak: any speech in, a video of the person saying it out.
-
-    Example: [bold]avatar dub me speech.wav -o dubbed.mp4[/]
-    """
-    width_px, height_px = _size(size)
-
-    def work(screen: Screen) -> Outcome:
-        from services.cli import words
-        from services.cli.transfer import check_file, upload
-        from services.cli.waiting import bytes_shown, fetch_dub, wait_for
-
-        check_file(audio)
-        said = _text(text)
-        with context.obj.connect(screen, patient=wait or out is not None) as api:
-            body = {
-                "avatar": find_avatar(api, avatar)["id"],
-                "audio": upload(api, audio, "audio", bytes_shown(screen, "upload")),
-                **({"width_px": width_px, "height_px": height_px} if size else {}),
-                **({"text": said} if said else {}),
-                "expression": expression,
-                **({"blinks_per_minute": blink_rate} if blink_rate is not None else {}),
-            }
-            made = api.post("dubs", body)
-            if not wait and out is None:
-                hint = _HINT.format(made["id"])
-                return Outcome(made, f"[bold green]Accepted[/] {made['id']}. {hint}")
-            done = wait_for(api, f"dubs/{made['id']}", screen)
-            if out is None:
-                return Outcome(done, words.dub(done))
-            return _saved(done, fetch_dub(api, done, out, screen))
-
-    run("dub", work, as_json=as_json)
 
 
 def wait(
@@ -194,7 +123,7 @@ def wait(
                         reason="NOT_A_DUB",
                         remedy="Leave -o out, or give the id of a dub (avatar dubs lists them).",
                     )
-                return _saved(done, fetch_dub(api, done, out, screen))
+                return saved(done, fetch_dub(api, done, out, screen))
             return Outcome(done, _described(path, done))
 
     run("wait", work, as_json=as_json)
@@ -258,7 +187,7 @@ def list_avatars(context: typer.Context, limit: Limit = 20, as_json: AsJson = Fa
         with context.obj.connect(screen) as api:
             found = api.list("avatars", limit)
         rows = [
-            (one["name"], one["id"], _state(one), one["version"] or "", one["created_at"])
+            (one["name"], one["id"], state_of(one), one["version"] or "", one["created_at"])
             for one in found
         ]
         columns = ("name", "id", "state", "version", "created")
@@ -266,25 +195,6 @@ def list_avatars(context: typer.Context, limit: Limit = 20, as_json: AsJson = Fa
         return Outcome({"data": found}, words.table(columns, rows, empty))
 
     run("list", work, as_json=as_json)
-
-
-def dubs(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
-    """List dubs, the newest first. One is fetched by avatar wait ID -o FILE."""
-
-    def work(screen: Screen) -> Outcome:
-        from services.cli import words
-
-        with context.obj.connect(screen) as api:
-            found = api.list("dubs", limit)
-        rows = [
-            (one["id"], one["avatar"], _state(one), _seconds(one), one["created_at"])
-            for one in found
-        ]
-        columns = ("id", "avatar", "state", "length", "created")
-        empty = "No dubs yet. Make one: avatar dub AVATAR AUDIO -o FILE.mp4"
-        return Outcome({"data": found}, words.table(columns, rows, empty))
-
-    run("dubs", work, as_json=as_json)
 
 
 def delete(
@@ -316,30 +226,6 @@ def delete(
     run("delete", work, as_json=as_json)
 
 
-def find_avatar(api: Api, name_or_id: str) -> Resource:
-    """The avatar of this id, or the only one of this name.
-
-    Raises:
-        NotFound: there is none.
-        InputError: several have the name.
-    """
-    if name_or_id.startswith("av_"):
-        return api.get(f"avatars/{name_or_id}")
-    found = [one for one in api.list("avatars", 1000) if one["name"] == name_or_id]
-    if not found:
-        raise NotFound(
-            f"There is no avatar {name_or_id!r}.", reason="AVATAR_NOT_FOUND",
-            remedy="avatar list shows those that there are.",
-        )  # fmt: skip
-    if len(found) > 1:
-        ids = ", ".join(one["id"] for one in found)
-        raise InputError(
-            f"{len(found)} avatars are called {name_or_id!r}.", reason="AVATAR_AMBIGUOUS",
-            remedy=f"Give the id: {ids}.",
-        )  # fmt: skip
-    return found[0]
-
-
 def _consent(api: Api, statement: str, subject: str) -> str:
     if statement.startswith("con_"):
         return statement
@@ -350,48 +236,8 @@ def _consent(api: Api, statement: str, subject: str) -> str:
     return str(made["id"])
 
 
-def _size(text: str) -> tuple[int, int]:
-    if not text:
-        return 0, 0
-    if not (match := re.fullmatch(r"(\d+)x(\d+)", text)):
-        raise typer.BadParameter(f"--size {text}: give width and height as in 1280x720")
-    return int(match[1]), int(match[2])
-
-
-def _text(path: Path | None) -> str:
-    if path is None:
-        return ""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read: {error}.",
-            reason="FILE_UNREADABLE",
-            remedy="Give plain text in UTF-8.",
-        ) from None
-
-
-def _saved(done: Resource, paths: list[Path]) -> Outcome:
-    names = "  ".join(str(path) for path in paths)
-    length = f"{done['duration_s']:.1f} s" if done.get("duration_s") else ""
-    said = f"[bold green]Video[/] {names}  {length}"
-    return Outcome({**done, "saved": [str(path) for path in paths]}, said)
-
-
 def _described(path: str, found: Resource) -> str:
     from services.cli import words
 
     tell = {"avatars": words.avatar, "dubs": words.dub}.get(path.partition("/")[0], words.job)
     return tell(found)
-
-
-def _state(found: Resource) -> str:
-    from rich.text import Text
-
-    from services.cli import words
-
-    return Text.from_markup(words.state(found)).plain
-
-
-def _seconds(found: Resource) -> str:
-    return f"{found['duration_s']:.1f} s" if found.get("duration_s") else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.avatar_commands import Limit, find_avatar
+from services.cli.calls import Limit, find_avatar
 from services.cli.session import EXIT_CODES, AsJson, Outcome, run
 from services.suite.settings import default_folder
 from synctalk.errors import InputError

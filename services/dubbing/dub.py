@@ -17,7 +17,7 @@ from services.common.dubs import (
     check_supported,
     dub_prefix,
 )
-from services.common.errors import NotFound
+from services.common.errors import FailedPrecondition, NotFound, PermissionDenied
 from services.common.job_progress import JobProgress
 from services.common.jobs import JobContext
 from services.common.names import check_owned, parse_name
@@ -82,11 +82,11 @@ class Dub:
                 vtt, srt = await self._captions(spool)
             finally:
                 spool.close()
-        except NotFound as error:  # what the request names is gone: no retry brings it back
+        except (NotFound, FailedPrecondition, PermissionDenied) as error:
+            # What the request names is gone, or the person's consent does not stand: a renderer
+            # says so of each segment. No retry brings it back.
             raise InputError(error.message, reason=error.reason, remedy=error.remedy) from error
-        return DubOutput(
-            video, preview, vtt, srt, spool.n_frames, spool.n_frames / FPS, manifest
-        )
+        return DubOutput(video, preview, vtt, srt, spool.n_frames, spool.n_frames / FPS, manifest)
 
     def _check(self) -> None:
         check_supported(self._request)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter, ValidationError
 
 from services.common import logs
-from services.common.errors import FailedPrecondition, NotFound, ServiceError
+from services.common.errors import FailedPrecondition, NotFound, PermissionDenied, ServiceError
 from services.common.storage import ObjectRef
 from services.dubbing.plan import Segment
 from services.dubbing.replicas import ChannelT, Place, ReplicaPool
@@ -67,7 +67,8 @@ async def render_all(
     """Render the segments; ``on_done`` hears of each, one at a time and in any order.
 
     Raises:
-        InputError, NotFound, FailedPrecondition: no other replica can do it either.
+        InputError, NotFound, FailedPrecondition, PermissionDenied: no other replica can do it
+            either.
         SyncTalkError: a segment failed ``attempts`` times; why the last time.
     """
     waiting, telling = iter(segments), asyncio.Lock()
@@ -96,7 +97,7 @@ async def _insist(
                 shunned = place.target
                 began_s = time.monotonic()
                 stored = await render(place, segment)
-        except (InputError, NotFound, FailedPrecondition):
+        except (InputError, NotFound, FailedPrecondition, PermissionDenied):
             raise
         except SyncTalkError as error:
             failures += 1

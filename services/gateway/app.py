@@ -25,6 +25,7 @@ from services.gateway import (
     jobs,
     keys,
     system,
+    trust,
     uploads,
     verify,
     webhooks,
@@ -62,6 +63,7 @@ _TAGS = [
     {"name": "jobs", "description": "The work behind avatars and dubs."},
     {"name": "webhooks", "description": "Being told instead of asking."},
     {"name": "keys", "description": "Who may call."},
+    {"name": "trust", "description": "What was done, what was erased, what is held of a person."},
     {"name": "system", "description": "The installation, for its operator."},
     {"name": "health", "description": "For orchestrators; no key is needed."},
 ]
@@ -93,7 +95,19 @@ def make_app(settings: GatewaySettings) -> FastAPI:
         )
     app.add_middleware(RequestScope)
     errors.install(app)
-    for part in (uploads, consents, avatars, dubs, jobs, webhooks, events, keys, verify, system):
+    for part in (
+        uploads,
+        consents,
+        avatars,
+        dubs,
+        jobs,
+        webhooks,
+        events,
+        keys,
+        trust,
+        verify,
+        system,
+    ):
         app.include_router(part.router)
     app.include_router(live_routes.router)
     app.include_router(live_websocket.router)

@@ -1,7 +1,8 @@
-"""Who calls: API keys, and how often a tenant may call.
+"""Who calls, and what they may: API keys, tokens of people who signed in elsewhere, rate limits.
 
 A key is ``avk_`` and 32 random bytes; only its SHA-256 is kept, which suffices for secrets of that
-size. The operator's key comes from the settings and makes keys of tenants, nothing else.
+size. The operator's key comes from the settings and makes keys of tenants, nothing else. Who the
+caller is, what its tenant's limits are and whether it may call now is one question to Redis.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hmac
 import math
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import Depends, Request
@@ -19,27 +20,18 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from services.common.errors import PermissionDenied, Unauthenticated
 from services.gateway.core import Gateway, GatewayDep
 from services.gateway.errors import LimitReached
+from services.gateway.limits import Limits, limits_of
 from services.gateway.live.tokens import SESSION_TOKEN, digest_of, token_key
-from services.gateway.model import KeyRecord
+from services.gateway.model import KeyRecord, now_s
+from services.gateway.records import script_of
 from services.gateway.settings import GatewaySettings
 
-Role = Literal["operator", "admin", "member", "session"]
-_BEARER = HTTPBearer(auto_error=False, description="an API key: `avk_…`", scheme_name="API key")
-
-# A bucket of ARGV[2] tokens that fills by ARGV[1] a second. Reply: {taken, tokens left as text}
-_TAKE = """
-local clock = redis.call('TIME')
-local now = clock[1] + clock[2] / 1000000
-local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-local since = now - (tonumber(kept[2]) or now)
-local tokens = math.min(burst, (tonumber(kept[1]) or burst) + rate * since)
-local taken = 0
-if tokens >= 1 then tokens, taken = tokens - 1, 1 end
-redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', tostring(now))
-redis.call('EXPIRE', KEYS[1], math.ceil(burst / rate) + 1)
-return {taken, tostring(tokens)}
-"""
+Role = Literal["operator", "admin", "member", "reviewer", "viewer", "session"]
+_BEARER = HTTPBearer(
+    auto_error=False, scheme_name="API key",
+    description="an API key `avk_…`, or a token of the identity provider",
+)  # fmt: skip
+_READS = ("GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True)
@@ -47,12 +39,16 @@ class Caller:
     """Whoever shows a valid key. The operator belongs to no tenant.
 
     Args:
-        key: id of the key; of a live session's token the id of the session.
+        key: id of the key; of a live session's token the id of the session; ``oidc:…`` of a person.
+        scopes: of what the key is good for; empty: for all that its role may.
+        limits: of the tenant.
     """
 
     tenant: str
     role: Role
     key: str
+    scopes: tuple[str, ...] = ()
+    limits: Limits | None = None
 
 
 def new_key() -> str:
@@ -70,17 +66,49 @@ async def authenticate(
     gateway: GatewayDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
 ) -> Caller:
-    """The caller, counted against its rate limit.
+    """The caller, who may do this, counted against its rate limit.
 
     Raises:
         Unauthenticated: no key, or one that is not, or no longer, known.
+        PermissionDenied: its role or its scopes do not suffice.
         LimitReached: too many requests.
     """
-    caller = await _caller(gateway, credentials.credentials if credentials else "")
+    secret = credentials.credentials if credentials else ""
+    try:
+        caller = await _caller(gateway, secret, request)
+    except Unauthenticated:
+        await _count_stranger(gateway, request)
+        raise
     request.state.caller = caller
-    if caller.role != "operator":
-        await _take_token(request, gateway, caller)
+    _check_permission(request, caller)
     return caller
+
+
+def _check_permission(request: Request, caller: Caller) -> None:
+    """Everything but keys, limits and sessions' own routes, which look for themselves."""
+    route = request.scope["route"]
+    reads = request.method in _READS
+    if caller.role == "viewer" and not reads:
+        raise _role_insufficient("a role that may change things")
+    if caller.role == "reviewer" and not reads and not route.path.endswith("/review"):
+        raise _role_insufficient("a role that may make things")
+    if caller.role == "member" and route.path.endswith("/review"):
+        raise _role_insufficient("role reviewer or admin")
+    tag = str(next(iter(route.tags), ""))
+    if caller.scopes and route.path != "/v1/me":
+        wanted = {tag, f"{tag}:read"} if reads else {tag}
+        if not wanted & set(caller.scopes):
+            raise PermissionDenied(
+                f"this key is good for {', '.join(caller.scopes)}, not for {tag}",
+                reason="SCOPE_INSUFFICIENT",
+                remedy=f"Use a key whose scopes have {tag}.",
+            )
+
+
+def _role_insufficient(wanted: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"this needs {wanted}", reason="ROLE_INSUFFICIENT", remedy="Ask an admin."
+    )
 
 
 async def of_tenant(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
@@ -120,9 +148,7 @@ def _only_its_session() -> PermissionDenied:
 async def may_manage_keys(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
     """An admin or the operator."""
     if caller.role not in ("admin", "operator"):
-        raise PermissionDenied(
-            "this needs a key of role admin", reason="ROLE_INSUFFICIENT", remedy="Ask an admin."
-        )
+        raise _role_insufficient("role admin")
     return caller
 
 
@@ -143,19 +169,58 @@ KeyManagerDep = Annotated[Caller, Depends(may_manage_keys)]
 OperatorDep = Annotated[Caller, Depends(operates)]
 
 
-async def _caller(gateway: Gateway, key: str) -> Caller:
-    if _is_bootstrap(gateway.settings, key):
+async def _caller(gateway: Gateway, secret: str, request: Request) -> Caller:
+    if _is_bootstrap(gateway.settings, secret):
         return Caller("", "operator", "bootstrap")
-    if key.startswith(SESSION_TOKEN) and (owner := await session_of(gateway, key)) is not None:
-        return owner
-    record = await _record(gateway, key) if key.startswith("avk_") else None
-    if record is None:
-        raise Unauthenticated(
-            "no valid API key came with the request",
-            reason="INVALID_API_KEY",
-            remedy="Send the header Authorization: Bearer avk_….",
-        )
-    return Caller(record.tenant, record.role, record.id)
+    if secret.startswith("avk_"):
+        return await _key_caller(gateway, digest_of(secret), request)
+    caller: Caller | None = None
+    if secret.startswith(SESSION_TOKEN):
+        caller = await session_of(gateway, secret)
+    elif gateway.tokens is not None and secret.count(".") == 2:
+        person = await gateway.tokens.check(secret)
+        caller = Caller(person.tenant, person.role, person.subject)
+    if caller is None:
+        raise _unknown()
+    answer = await _ask(gateway, "", caller.tenant)
+    _take(request, gateway.settings, answer)
+    return replace(caller, limits=answer.limits)
+
+
+async def _key_caller(gateway: Gateway, digest: str, request: Request) -> Caller:
+    answer = await _ask(gateway, digest, "")
+    record = KeyRecord.model_validate_json(answer.record) if answer.record else None
+    if record is None or not record.is_good(digest, now_s()):
+        raise _unknown()
+    _take(request, gateway.settings, answer)
+    return Caller(record.tenant, record.role, record.id, record.scopes, answer.limits)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What ``auth.lua`` says."""
+
+    record: str
+    limits: Limits
+    taken: bool
+    tokens: float
+
+
+async def _ask(gateway: Gateway, digest: str, tenant: str) -> _Answer:
+    settings = gateway.settings
+    script = gateway.redis.register_script(script_of("auth.lua"))
+    args: list[Any] = [digest, tenant, settings.rate_per_s, settings.rate_burst, int(time.time())]
+    record, overrides, taken, tokens = await script(args=args)
+    pairs = dict(zip(overrides[::2], overrides[1::2], strict=True))
+    return _Answer(record, limits_of(settings, pairs), bool(taken), float(tokens))
+
+
+def _unknown() -> Unauthenticated:
+    return Unauthenticated(
+        "no valid API key came with the request",
+        reason="INVALID_API_KEY",
+        remedy="Send the header Authorization: Bearer avk_….",
+    )
 
 
 async def session_of(gateway: Gateway, token: str) -> Caller | None:
@@ -174,35 +239,38 @@ def _is_bootstrap(settings: GatewaySettings, key: str) -> bool:
     )
 
 
-async def _record(gateway: Gateway, key: str) -> KeyRecord | None:
-    digest = digest_of(key)
-    owner = await cast(Any, gateway.redis.get(lookup_key(digest)))
-    if not owner:
-        return None
-    tenant, _, key_id = owner.partition("/")
-    found = await gateway.tables.keys.find(tenant, key_id)
-    return found if found is not None and found.digest == digest else None
-
-
-async def _take_token(request: Request, gateway: Gateway, caller: Caller) -> None:
-    settings = gateway.settings
-    script = gateway.redis.register_script(_TAKE)
-    taken, left = await script(
-        keys=[f"gw:{caller.tenant}:rate"], args=[settings.rate_per_s, settings.rate_burst]
-    )
-    tokens = float(left)
-    full_s = (settings.rate_burst - tokens) / settings.rate_per_s
+def _take(request: Request, settings: GatewaySettings, answer: _Answer) -> None:
+    """Say how the bucket stands, and refuse where it was empty."""
+    rate, burst = answer.limits.rate_per_s, answer.limits.rate_burst
     request.state.rate_headers = {
-        "RateLimit-Limit": str(settings.rate_burst),
-        "RateLimit-Remaining": str(math.floor(tokens)),
-        "RateLimit-Reset": str(math.ceil(full_s)),
+        "RateLimit-Limit": str(burst),
+        "RateLimit-Remaining": str(math.floor(answer.tokens)),
+        "RateLimit-Reset": str(math.ceil((burst - answer.tokens) / rate)),
     }
-    if not taken:
+    if not answer.taken:
         raise LimitReached(
-            f"more than {settings.rate_per_s:g} requests a second",
+            f"more than {rate:g} requests a second",
             reason="RATE_LIMITED",
             remedy="Wait as long as Retry-After says; follow events instead of polling.",
-            retry_after_s=(1 - tokens) / settings.rate_per_s,
+            retry_after_s=(1 - answer.tokens) / rate,
+        )
+
+
+async def _count_stranger(gateway: Gateway, request: Request) -> None:
+    """Calls without a valid key, by address; what the proxy says only where it is trusted."""
+    settings = gateway.settings
+    address = request.client.host if request.client else "unknown"
+    script = gateway.redis.register_script(script_of("bucket.lua"))
+    taken, tokens = await script(
+        keys=[f"gw:strangers:{address}"],
+        args=[settings.stranger_rate_per_s, settings.stranger_rate_burst],
+    )
+    if not taken:
+        raise LimitReached(
+            "too many calls without a valid key",
+            reason="RATE_LIMITED",
+            remedy="Wait as long as Retry-After says, and send a valid key.",
+            retry_after_s=(1 - float(tokens)) / settings.stranger_rate_per_s,
         )
 
 

@@ -11,6 +11,7 @@ import asyncio
 import json
 from typing import Any
 
+from services.common.consents import Scope
 from services.common.errors import (
     AlreadyExists,
     CorruptData,
@@ -22,6 +23,7 @@ from services.common.jobs import Job, JobState
 from services.gateway import uploads
 from services.gateway.consents import require_active
 from services.gateway.core import Gateway
+from services.gateway.erasure import begin_avatar
 from services.gateway.events import emit
 from services.gateway.jobs import JobKind, find_job, link_job
 from services.gateway.model import AvatarPhase, AvatarRecord, Problem, Quality, now_s
@@ -49,6 +51,11 @@ class AvatarWork:
         except FINAL as error:
             if await self._gateway.tables.avatars.find(record.tenant, record.id) is not None:
                 await self._settle(record, "failed", problem_of(error), None)
+                if error.reason == "CONSENT_REVOKED":  # while it was being made: see consent_work
+                    await begin_avatar(
+                        self._gateway, record.tenant, record.id, with_dubs=True,
+                        why=f"consents/{record.consent} revoked",
+                    )  # fmt: skip
         return self._gateway.settings.gateway_poll_s
 
     async def _advance(self, record: AvatarRecord) -> None:
@@ -63,7 +70,9 @@ class AvatarWork:
 
     async def _preprocess(self, record: AvatarRecord) -> None:
         gateway = self._gateway
-        await require_active(gateway, record.tenant, record.consent)
+        await require_active(
+            gateway, record.tenant, record.consent, Scope.AVATAR, footage=record.video
+        )
         await uploads.mark_used(gateway, record.tenant, record.video, record.id)
         source = await uploads.reference(gateway, record.tenant, record.video, self._hashing)
         job_id = await gateway.services.preprocess(record, source)
@@ -92,7 +101,9 @@ class AvatarWork:
 
     async def _train(self, record: AvatarRecord) -> None:
         gateway = self._gateway
-        await require_active(gateway, record.tenant, record.consent)
+        await require_active(
+            gateway, record.tenant, record.consent, Scope.AVATAR, footage=record.video
+        )
         dataset = (await gateway.services.preprocessed(record)).dataset
         if dataset is None:
             raise NotFound(f"job {record.preprocess_job} has no dataset", reason="DATASET_GONE")

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, field_validator
 
+from services.common.consents import Scope
 from services.common.errors import FailedPrecondition
 from services.common.job_progress import shown_picture
 from services.common.jobs import Job
 from services.gateway import uploads
-from services.gateway.auth import CallerDep
+from services.gateway.auth import Caller, CallerDep
 from services.gateway.consents import require_active
 from services.gateway.core import Gateway, GatewayDep
 from services.gateway.erasure import Erasure, erase_avatar
@@ -103,8 +104,12 @@ async def create_avatar(
     """Queued at once; follow it by its events. The consent must be active, the upload whole."""
 
     async def make(avatar_id: str) -> Avatar:
-        await require_active(gateway, caller.tenant, body.consent)
+        await require_active(gateway, caller.tenant, body.consent, Scope.AVATAR, footage=body.video)
         await uploads.check_ready(gateway, caller.tenant, "video", body.video, "video")
+        await gateway.audit.note(
+            caller.tenant, caller.key, "avatar.create", f"avatars/{avatar_id}",
+            consent=body.consent, video=body.video,
+        )  # fmt: skip
         record = await gateway.tables.avatars.create(
             AvatarRecord(
                 id=avatar_id,
@@ -113,7 +118,7 @@ async def create_avatar(
                 updated_s=now_s(),
                 **body.model_dump(),
             ),
-            _quota(gateway),
+            _quota(caller),
         )
         await uploads.mark_used(gateway, caller.tenant, record.video, record.id)
         return await _current(gateway, record)
@@ -186,6 +191,9 @@ async def delete_avatar(
     dubs: Annotated[bool, Query(description="whether dubs made with it go too")] = False,
 ) -> Erasure:
     """Stops its jobs and erases everything made for it; unfinished dubs with it are cancelled."""
+    await gateway.audit.note(
+        caller.tenant, caller.key, "avatar.delete", f"avatars/{avatar_id}", dubs=str(dubs).lower()
+    )
     erasure = await erase_avatar(gateway, caller.tenant, avatar_id, with_dubs=dubs)
     response.status_code = 200 if erasure.state == "erased" else 202
     return erasure
@@ -264,8 +272,9 @@ async def _current(gateway: Gateway, record: AvatarRecord) -> Avatar:
     return avatar_view(gateway, record, await find_job(gateway, *target) if target else None)
 
 
-def _quota(gateway: Gateway) -> Limit:
-    most = gateway.settings.quota_avatars
+def _quota(caller: Caller) -> Limit:
+    assert caller.limits is not None
+    most = caller.limits.avatars
     error = LimitReached(
         f"more than {most} avatars",
         reason="QUOTA_AVATARS",

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from services.common.dubs import DUB_JOBS, DubOutput, DubRequest
 from services.common.jobs import Job, JobQueue, JobType, JobWatcher, connect
 from services.common.storage import ObjectStore
+from services.gateway.audit import Audit
 from services.gateway.changes import Changes
 from services.gateway.clients import Services
 from services.gateway.live.desk import LiveDesk
@@ -28,10 +29,12 @@ from services.gateway.model import (
     EventRecord,
     JobLink,
     KeyRecord,
+    ReceiptRecord,
     SessionRecord,
     UploadRecord,
     WebhookRecord,
 )
+from services.gateway.oidc import TokenChecker
 from services.gateway.records import Table
 from services.gateway.settings import GatewaySettings
 
@@ -52,6 +55,7 @@ class Tables:
         self.events = Table(redis, EventRecord)
         self.deliveries = Table(redis, DeliveryRecord)
         self.erasures = Table(redis, ErasureRecord)
+        self.receipts = Table(redis, ReceiptRecord)
         self.sessions = Table(redis, SessionRecord)
 
 
@@ -68,6 +72,8 @@ class Gateway:
     changes: Changes
     services: Services
     live: LiveDesk
+    audit: Audit
+    tokens: TokenChecker | None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -103,6 +109,8 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             live=await stack.enter_async_context(
                 LiveDesk(settings, redis, tables.sessions, tables.avatars, changes)
             ),
+            audit=Audit(redis),
+            tokens=TokenChecker(settings.oidc) if settings.oidc else None,
         )
 
 
@@ -132,8 +140,8 @@ def _job_type(queue: str) -> JobType[Any, Any]:
     return DUB_JOBS if queue == DUB_JOBS.queue else JobType(queue, object, object)
 
 
-def get_gateway(request: Request) -> Gateway:
-    """The one of this process."""
+async def get_gateway(request: Request) -> Gateway:
+    """The one of this process. Not a plain function: FastAPI would run that in a thread."""
     return cast(Gateway, request.app.state.gateway)
 
 

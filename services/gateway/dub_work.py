@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from services.common.consents import Scope
 from services.common.dubs import DUB_JOBS, DubRequest, check_supported, dub_prefix
 from services.common.errors import FailedPrecondition, NotFound
 from services.common.jobs import Job, JobState
@@ -48,7 +49,7 @@ class DubWork:
     async def _enqueue(self, record: DubRecord) -> None:
         gateway, tenant = self._gateway, record.tenant
         avatar = await gateway.tables.avatars.get(tenant, record.avatar)
-        await require_active(gateway, tenant, avatar.consent)
+        await require_active(gateway, tenant, avatar.consent, Scope.DUB)
         for upload_id in record.uploads:
             await uploads.mark_used(gateway, tenant, upload_id, record.id)
         audio = await uploads.reference(gateway, tenant, record.audio, self._hashing)

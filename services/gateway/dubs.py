@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, field_validator
 
+from services.common.consents import Scope
 from services.common.dubs import MAX_TEXT_CHARS, BlinksPerMinute, Expression, VideoFormat
 from services.common.errors import FailedPrecondition, NotFound
 from services.common.job_progress import shown_picture
 from services.common.jobs import Job, JobState
 from services.gateway import uploads
-from services.gateway.auth import CallerDep
+from services.gateway.auth import Caller, CallerDep
 from services.gateway.consents import require_active
 from services.gateway.core import Gateway, GatewayDep
 from services.gateway.erasure import Erasure, erase_dub
@@ -109,6 +110,8 @@ class Dub(View):
     eta_s: float | None
     job: str
     video_url: str | None = Field(description="in the format that was asked for")
+    video_sha256: str | None = Field(description="of its bytes, to be checked after the download")
+    video_size_bytes: int | None
     captions_vtt_url: str | None
     captions_srt_url: str | None
     manifest_url: str | None = Field(
@@ -131,17 +134,21 @@ async def create_dub(body: NewDub, caller: CallerDep, gateway: GatewayDep, once:
 
     async def make(dub_id: str) -> Dub:
         avatar = await _ready_avatar(gateway, caller.tenant, body.avatar)
-        await require_active(gateway, caller.tenant, avatar.consent)
+        await require_active(gateway, caller.tenant, avatar.consent, Scope.DUB)
         await uploads.check_ready(gateway, caller.tenant, "audio", body.audio, "audio")
         if (image := body.background.image) is not None:
             await uploads.check_ready(gateway, caller.tenant, "background.image", image, "image")
         assert avatar.bundle is not None
+        await gateway.audit.note(
+            caller.tenant, caller.key, "dub.create", f"dubs/{dub_id}", avatar=avatar.id
+        )
         record = await gateway.tables.dubs.create(
             DubRecord(
                 id=dub_id,
                 tenant=caller.tenant,
                 created_s=now_s(),
                 avatar=avatar.id,
+                consent=avatar.consent,
                 version=avatar.version,
                 bundle=avatar.bundle,
                 audio=body.audio,
@@ -155,7 +162,7 @@ async def create_dub(body: NewDub, caller: CallerDep, gateway: GatewayDep, once:
                 blinks_per_minute=body.blinks_per_minute,
                 text=body.text,
             ),
-            _quota(gateway),
+            _quota(caller),
         )
         await link_job(gateway, "dub", record.id, record)
         for upload_id in record.uploads:
@@ -210,6 +217,7 @@ async def delete_dub(
     dub_id: str, response: Response, caller: CallerDep, gateway: GatewayDep
 ) -> Erasure:
     """Stops its job and erases everything of it."""
+    await gateway.audit.note(caller.tenant, caller.key, "dub.delete", f"dubs/{dub_id}")
     erasure = await erase_dub(gateway, caller.tenant, dub_id)
     response.status_code = 200 if erasure.state == "erased" else 202
     return erasure
@@ -237,6 +245,8 @@ def dub_view(gateway: Gateway, record: DubRecord, job: Job | None) -> Dub:
         eta_s=progress.eta_s if progress else None,
         job=record.id,
         video_url=signed(gateway, record.video, f"{name}.{record.video_format}"),
+        video_sha256=record.video.sha256 if record.video else None,
+        video_size_bytes=record.video.size_bytes if record.video else None,
         captions_vtt_url=signed(gateway, record.captions_vtt, f"{name}.vtt"),
         captions_srt_url=signed(gateway, record.captions_srt, f"{name}.srt"),
         manifest_url=signed(gateway, record.manifest, f"{name}.{record.video_format}.c2pa"),
@@ -294,8 +304,9 @@ def _check_background(body: NewDub) -> None:
         )  # fmt: skip
 
 
-def _quota(gateway: Gateway) -> Limit:
-    most = gateway.settings.quota_open_dubs
+def _quota(caller: Caller) -> Limit:
+    assert caller.limits is not None
+    most = caller.limits.open_dubs
     error = LimitReached(
         f"more than {most} unfinished dubs",
         reason="QUOTA_OPEN_DUBS",

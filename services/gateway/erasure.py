@@ -1,8 +1,10 @@
-"""Erasing avatars and dubs, with everything that was made for them.
+"""Erasing avatars, dubs and consents, with everything that was made for them.
 
 What is to be erased is written down first; then the resource is gone for its owner, and the
-reconciler goes on until everything is, whatever dies in between. Its places are swept once more
-some time later, for workers that had lost their job and wrote on.
+reconciler goes on until everything is, whatever dies in between. All that there is, objects and
+records, is listed before anything is deleted, and looked for afterwards: that is the receipt, which
+is kept. Its places are swept once more some time later, for workers that had lost their job and
+wrote on.
 """
 
 from __future__ import annotations
@@ -10,13 +12,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from services.common.errors import FailedPrecondition, NotFound
 from services.common.jobs import Job
 from services.gateway import uploads
 from services.gateway.core import Gateway
-from services.gateway.model import Erased, ErasureRecord, now_s
+from services.gateway.inventory import (
+    avatars_of,
+    dubs_of,
+    events_of,
+    list_again,
+    list_all,
+    name_of,
+)
+from services.gateway.model import Erased, ErasureRecord, Inventory, ReceiptRecord, now_s
+from services.gateway.records import Table
 from services.gateway.views import View
 
 _ASKED_S = 25.0
@@ -41,39 +52,77 @@ async def erase_avatar(
     Raises:
         NotFound: there is no such avatar, or it was erased long ago.
     """
+    return await finished(
+        gateway, await begin_avatar(gateway, tenant, avatar_id, with_dubs=with_dubs)
+    )
+
+
+async def begin_avatar(
+    gateway: Gateway, tenant: str, avatar_id: str, *, with_dubs: bool, why: str = "request"
+) -> ErasureRecord:
+    """Have an avatar erased. Raises :class:`NotFound`."""
     record = await gateway.tables.erasures.find(tenant, avatar_id)
     if record is None:
         avatar = await gateway.tables.avatars.get(tenant, avatar_id)
-        dubs = [dub async for dub in _dubs_of(gateway, tenant, avatar_id)] if with_dubs else []
-        record = await _begin(gateway, tenant, avatar_id, "avatars", (avatar.video,), dubs)
-    return await _finished(gateway, record)
+        dubs = [dub async for dub in dubs_of(gateway, tenant, avatar_id)] if with_dubs else []
+        record = await _begin(gateway, tenant, avatar_id, "avatars", (avatar.video,), dubs, why)
+    return record
+
+
+async def erase_consent(gateway: Gateway, tenant: str, consent_id: str) -> Erasure:
+    """Erase a consent with its evidence; waits a while for the end of it.
+
+    Raises:
+        NotFound: there is no such consent.
+        FailedPrecondition: something stands on it.
+    """
+    record = await gateway.tables.erasures.find(tenant, consent_id)
+    if record is None:
+        consent = await gateway.tables.consents.get(tenant, consent_id)
+        if any([True async for _ in avatars_of(gateway, tenant, consent_id)]):
+            raise FailedPrecondition(
+                f"avatars stand on consent {consent_id}",
+                reason="CONSENT_IN_USE",
+                remedy="Revoke it, which erases them, or delete them; then delete the consent.",
+            )
+        record = await _begin(gateway, tenant, consent_id, "consents", consent.uploads)
+    return await finished(gateway, record)
 
 
 async def erase_dub(gateway: Gateway, tenant: str, dub_id: str) -> Erasure:
     """Erase a dub; waits a while for the end of it. Raises :class:`NotFound`."""
+    return await finished(gateway, await begin_dub(gateway, tenant, dub_id))
+
+
+async def begin_dub(
+    gateway: Gateway, tenant: str, dub_id: str, *, why: str = "request"
+) -> ErasureRecord:
+    """Have a dub erased. Raises :class:`NotFound`."""
     record = await gateway.tables.erasures.find(tenant, dub_id)
     if record is None:
         dub = await gateway.tables.dubs.get(tenant, dub_id)
-        record = await _begin(gateway, tenant, dub_id, "dubs", dub.uploads)
-    return await _finished(gateway, record)
+        record = await _begin(gateway, tenant, dub_id, "dubs", dub.uploads, (), why)
+    return record
 
 
 async def _begin(
     gateway: Gateway,
     tenant: str,
     record_id: str,
-    collection: Literal["avatars", "dubs"],
+    collection: Literal["avatars", "dubs", "consents"],
     used: Iterable[str],
     dubs: Iterable[str] = (),
+    why: str = "request",
 ) -> ErasureRecord:
     record = ErasureRecord(
         id=record_id, tenant=tenant, created_s=now_s(), collection=collection,
-        uploads=tuple(used), dubs=tuple(dubs),
+        uploads=tuple(used), dubs=tuple(dubs), why=why,
+        inventory=Inventory(records=(f"gw:{tenant}:{collection[:-1]}:{record_id}",)),
     )  # fmt: skip
     return await gateway.tables.erasures.create(record)
 
 
-async def _finished(gateway: Gateway, record: ErasureRecord) -> Erasure:
+async def finished(gateway: Gateway, record: ErasureRecord) -> Erasure:
     """Whoever's turn it is does the work; here one waits for it, so that nothing counts twice."""
     changed = asyncio.Event()
     tenant, record_id = record.tenant, record.id
@@ -100,24 +149,55 @@ class Eraser:
 
     async def look(self, record: ErasureRecord) -> float:
         """Erase what is left; seconds until the next look where something still runs."""
-        table = self._tables.avatars if record.collection == "avatars" else self._tables.dubs
-        await table.delete(record.tenant, record.id)
+        await self._table(record).delete(record.tenant, record.id)
         children = await self._children(record)
         jobs = await self._jobs(record)
         if children is None or not await self._stopped(jobs):
             return _LOOK_S
-        erased = children + await self._erase(record, jobs)
+        found = await list_all(self._gateway, record, jobs)
+        if record.done_s is None:  # before anything is deleted: whoever goes on knows of it
+            found += record.inventory
+            record = await self._update(record, inventory=found)
+        erased = await self._erase(record, jobs)
         if record.done_s is not None:
             await self._tables.erasures.delete(record.tenant, record.id)
             return 0.0
+        erased += children + Erased(
+            objects=len(found.objects), bytes=sum(each.size_bytes for each in found.objects)
+        )
+        await self._write_receipt(record, erased)
         again_s = now_s() + self._gateway.settings.erasure_again_s
-        await self._tables.erasures.update(
-            record.tenant, record.id,
-            lambda old: old.model_copy(
-                update={"erased": old.erased + erased, "done_s": now_s(), "again_s": again_s}
-            ),
-        )  # fmt: skip
+        await self._update(record, erased=erased, done_s=now_s(), again_s=again_s)
         return 0.0
+
+    async def _update(self, record: ErasureRecord, **changes: object) -> ErasureRecord:
+        return await self._tables.erasures.update(
+            record.tenant, record.id, lambda old: old.model_copy(update=changes)
+        )
+
+    def _table(self, record: ErasureRecord) -> Table[Any]:
+        tables: dict[str, Table[Any]] = {
+            "avatars": self._tables.avatars, "dubs": self._tables.dubs,
+            "consents": self._tables.consents,
+        }  # fmt: skip
+        return tables[record.collection]
+
+    async def _write_receipt(self, record: ErasureRecord, erased: Erased) -> None:
+        """What a listing of the same places still finds stands in it, should there be anything."""
+        left = await list_again(self._gateway, record)
+        await self._gateway.audit.note(
+            record.tenant, "system", "erase", f"{record.collection}/{record.id}",
+            why=record.why, objects=str(len(record.inventory.objects)),
+            records=str(len(record.inventory.records)),
+            left=str(len(left.objects) + len(left.records)),
+        )  # fmt: skip
+        await self._tables.receipts.create(
+            ReceiptRecord(
+                id=record.id, tenant=record.tenant, created_s=now_s(), why=record.why,
+                collection=record.collection, begun_s=record.created_s,
+                inventory=record.inventory, left=left, erased=erased,
+            )
+        )  # fmt: skip
 
     async def _children(self, record: ErasureRecord) -> Erased | None:
         """What was erased of dubs that go with an avatar; None while that goes on."""
@@ -130,7 +210,9 @@ class Eraser:
                 dub = await self._tables.dubs.find(record.tenant, dub_id)
                 if dub is None:
                     continue
-                child = await _begin(self._gateway, record.tenant, dub_id, "dubs", dub.uploads)
+                child = await _begin(
+                    self._gateway, record.tenant, dub_id, "dubs", dub.uploads, (), record.why
+                )
             if child.done_s is None:
                 return None
             total += child.erased
@@ -139,6 +221,8 @@ class Eraser:
     async def _jobs(self, record: ErasureRecord) -> list[tuple[str, Job]]:
         """Its jobs, also those that no record names; and unfinished dubs of an erased avatar."""
         name = f"tenants/{record.tenant}/{record.collection}/{record.id}"
+        if record.collection == "consents":
+            return []
         if record.collection == "dubs":
             with contextlib.suppress(NotFound):
                 return [("dub", await self._gateway.dub_queue.get(record.id))]
@@ -176,8 +260,10 @@ class Eraser:
             return False
 
     async def _erase(self, record: ErasureRecord, jobs: list[tuple[str, Job]]) -> Erased:
-        name = f"tenants/{record.tenant}/{record.collection}/{record.id}"
-        erased = await asyncio.to_thread(self._delete_objects, name)
+        """Delete what there is; of what it counts jobs and uploads."""
+        name = name_of(record)
+        await asyncio.to_thread(self._gateway.store.delete_prefix, name)
+        erased = Erased()
         for upload_id in record.uploads:
             erased += await self._erase_upload(record, upload_id)
         own = [(queue, job) for queue, job in jobs if job.publish_as == name]
@@ -188,6 +274,8 @@ class Eraser:
         await self._tables.jobs.delete(record.tenant, record.id)  # of a dub that was never queued
         for each in self._gateway.queues.values():
             await each.unpublish(name)
+        async for event in events_of(self._gateway, record):
+            await self._tables.events.delete(record.tenant, event)
         return erased + Erased(jobs=len(own))
 
     async def _erase_upload(self, record: ErasureRecord, upload_id: str) -> Erased:
@@ -195,22 +283,16 @@ class Eraser:
         free = await uploads.release(self._gateway, record.tenant, upload_id, record.id)
         if free is None or free.state == "expired":
             return Erased()
-        erased = await asyncio.to_thread(
-            self._delete_objects, f"tenants/{record.tenant}/uploads/{upload_id}"
-        )
-        # Its URL may take bytes until then; the sweep looks again.
+        prefix = f"tenants/{record.tenant}/uploads/{upload_id}"
+        await asyncio.to_thread(self._gateway.store.delete_prefix, prefix)
+        # Its URL may take bytes until then; the sweep looks again. Its name may be a person's.
         await self._tables.uploads.update(
             record.tenant, upload_id,
             lambda old: old if old.used_by else old.model_copy(
-                update={"state": "expired", "delete_s": old.expires_s}
+                update={"state": "expired", "delete_s": old.expires_s, "filename": "erased"}
             ),
         )  # fmt: skip
-        return erased + Erased(uploads=1)
-
-    def _delete_objects(self, prefix: str) -> Erased:
-        found = self._gateway.store.list(prefix)
-        self._gateway.store.delete_prefix(prefix)
-        return Erased(objects=len(found), bytes=sum(each.size_bytes for each in found))
+        return Erased(uploads=1)
 
     async def _all_jobs(self, queue: str, tenant: str) -> AsyncIterator[Job]:
         token = ""
@@ -221,14 +303,3 @@ class Eraser:
             token = page.next_token
             if not token:
                 return
-
-
-async def _dubs_of(gateway: Gateway, tenant: str, avatar_id: str) -> AsyncIterator[str]:
-    token = ""
-    while True:
-        found, token = await gateway.tables.dubs.page(tenant, _PAGE, token)
-        for dub in found:
-            if dub.avatar == avatar_id:
-                yield dub.id
-        if not token:
-            return

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/events", tags=["webhooks"])
 
 EventType = Literal[
     "avatar.ready", "avatar.failed", "avatar.cancelled",
-    "dub.succeeded", "dub.failed", "dub.cancelled",
+    "dub.succeeded", "dub.failed", "dub.cancelled", "consent.revoked",
 ]  # fmt: skip
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query, Response
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from services.common.errors import Conflict
 from services.common.jobs.model import check_name
@@ -17,17 +18,31 @@ from services.gateway.auth import (
     lookup_key,
     new_key,
 )
-from services.gateway.core import GatewayDep
+from services.gateway.core import Gateway, GatewayDep
 from services.gateway.errors import ParamError
 from services.gateway.idempotency import OnceDep
 from services.gateway.live.tokens import digest_of
-from services.gateway.model import KeyRecord, now_s
+from services.gateway.model import KeyRecord, Role, now_s
 from services.gateway.uploads import bytes_key
-from services.gateway.views import Body, LimitQuery, Page, TokenQuery, View, errors, moment
+from services.gateway.views import (
+    Body,
+    LimitQuery,
+    Page,
+    TokenQuery,
+    View,
+    errors,
+    maybe_moment,
+    moment,
+)
 from synctalk.errors import InputError
 
 router = APIRouter(prefix="/v1", tags=["keys"])
 
+Scopes = Literal[
+    "uploads", "consents", "avatars", "dubs", "sessions", "jobs", "webhooks", "keys", "trust",
+    "uploads:read", "consents:read", "avatars:read", "dubs:read", "sessions:read", "jobs:read",
+    "webhooks:read", "keys:read", "trust:read",
+]  # fmt: skip
 TenantQuery = Annotated[str, Query(description="whose; only for the operator's key")]
 
 
@@ -35,10 +50,31 @@ class NewKey(Body):
     """A key to be made."""
 
     name: Annotated[str, Field(min_length=1, max_length=200, examples=["build server"])]
-    role: Literal["admin", "member"] = "member"
+    role: Annotated[
+        Role,
+        Field(
+            description="`admin`: everything; `member`: makes things; `reviewer`: looks, and "
+            "decides on evidence of consent; `viewer`: looks"
+        ),
+    ] = "member"
+    scopes: Annotated[
+        tuple[Scopes, ...],
+        Field(
+            description="of what it is good for within its role, as the tags of /docs; none: all"
+        ),
+    ] = ()
+    expires_at: AwareDatetime | None = None
     tenant: Annotated[
         str | None, Field(description="whose; only for the operator's key", examples=["acme"])
     ] = None
+
+
+class Rotation(Body):
+    """A key is to be replaced."""
+
+    grace_s: Annotated[
+        float, Field(ge=0, description="how long the old one stays good beside the new one")
+    ] = 86_400.0
 
 
 class Key(View):
@@ -46,9 +82,13 @@ class Key(View):
 
     id: str
     name: str
-    role: Literal["admin", "member"]
+    role: Role
+    scopes: tuple[str, ...]
     tenant: str
     created_at: datetime
+    expires_at: datetime | None
+    rotated_at: datetime | None
+    last_used_at: datetime | None = Field(description="to the minute; null: never")
 
 
 class KeyWithSecret(Key):
@@ -79,8 +119,9 @@ class Me(View):
     """Who the caller is."""
 
     tenant: str
-    role: Literal["operator", "admin", "member"]
+    role: Literal["operator", "admin", "member", "reviewer", "viewer"]
     key: str
+    scopes: tuple[str, ...]
     quotas: Quotas
     use: Use
 
@@ -93,7 +134,7 @@ async def create_key(
     body: NewKey, caller: KeyManagerDep, gateway: GatewayDep, once: OnceDep
 ) -> Any:
     """It is shown this once. A repetition of the request is told that the key was made."""
-    tenant = _tenant(caller, body.tenant or "")
+    tenant = tenant_of(caller, body.tenant or "")
 
     async def make(key_id: str) -> KeyWithSecret:
         key = new_key()
@@ -104,7 +145,13 @@ async def create_key(
             name=body.name,
             role=body.role,
             digest=digest_of(key),
+            scopes=tuple(sorted(set(body.scopes))),
+            expires_s=body.expires_at.timestamp() if body.expires_at else None,
         )
+        await gateway.audit.note(
+            tenant, caller.key, "key.create", f"keys/{key_id}", role=body.role,
+            scopes=" ".join(record.scopes),
+        )  # fmt: skip
         kept = await gateway.tables.keys.create(record)
         if kept.digest != record.digest:
             raise Conflict(
@@ -127,8 +174,55 @@ async def list_keys(
     tenant: TenantQuery = "",
 ) -> Page[Key]:
     """Newest first."""
-    found, following = await gateway.tables.keys.page(_tenant(caller, tenant), limit, token)
-    return Page(data=[_view(record) for record in found], next_token=following or None)
+    found, following = await gateway.tables.keys.page(tenant_of(caller, tenant), limit, token)
+    used = await _last_used(gateway, tenant_of(caller, tenant))
+    data = [_view(record, used.get(record.id)) for record in found]
+    return Page(data=data, next_token=following or None)
+
+
+@router.post(
+    "/keys/{key_id}/rotate", response_model=KeyWithSecret, responses=errors(403, 404, 422),
+    summary="Replace a key",
+)  # fmt: skip
+async def rotate_key(
+    key_id: str,
+    body: Rotation,
+    caller: KeyManagerDep,
+    gateway: GatewayDep,
+    tenant: TenantQuery = "",
+) -> KeyWithSecret:
+    """The new one is shown this once. The old one stays good for `grace_s`, and one before it not
+    at all. Send it once: every call makes another key.
+    """
+    owner = tenant_of(caller, tenant)
+    if body.grace_s > gateway.settings.key_grace_max_s:
+        raise ParamError(
+            "grace_s", f"grace_s is {body.grace_s:g}", reason="GRACE_TOO_LONG",
+            remedy=f"Give at most {gateway.settings.key_grace_max_s:g} seconds.",
+        )  # fmt: skip
+    await gateway.tables.keys.get(owner, key_id)
+    await gateway.audit.note(
+        owner, caller.key, "key.rotate", f"keys/{key_id}", grace_s=f"{body.grace_s:g}"
+    )
+    key, before = new_key(), list[KeyRecord]()
+
+    def rotate(old: KeyRecord) -> KeyRecord:
+        before[:] = [old]
+        return old.model_copy(
+            update={
+                "digest": digest_of(key), "previous_digest": old.digest, "rotated_s": now_s(),
+                "previous_until_s": now_s() + body.grace_s,
+            }
+        )  # fmt: skip
+
+    await gateway.redis.set(lookup_key(digest_of(key)), f"{owner}/{key_id}")
+    record = await gateway.tables.keys.update(owner, key_id, rotate)
+    (old,) = before
+    if old.previous_digest:
+        await gateway.redis.delete(lookup_key(old.previous_digest))
+    # The record decides; this only tidies up.
+    await gateway.redis.expire(lookup_key(old.digest), math.ceil(body.grace_s) + 1)
+    return KeyWithSecret(**_view(record).model_dump(), key=key)
 
 
 @router.delete(
@@ -138,8 +232,10 @@ async def delete_key(
     key_id: str, caller: KeyManagerDep, gateway: GatewayDep, tenant: TenantQuery = ""
 ) -> Response:
     """It is refused from now on."""
-    record = await gateway.tables.keys.get(_tenant(caller, tenant), key_id)
-    await gateway.redis.delete(lookup_key(record.digest))
+    record = await gateway.tables.keys.get(tenant_of(caller, tenant), key_id)
+    await gateway.audit.note(record.tenant, caller.key, "key.delete", f"keys/{key_id}")
+    digests = filter(None, (record.digest, record.previous_digest))
+    await gateway.redis.delete(*(lookup_key(digest) for digest in digests))
     await gateway.tables.keys.delete(record.tenant, key_id)
     return Response(status_code=204)
 
@@ -147,18 +243,20 @@ async def delete_key(
 @router.get("/me", responses=errors(403), summary="Tenant, role, quotas and use")
 async def me(caller: CallerDep, gateway: GatewayDep) -> Me:
     """Of the key that was shown."""
-    settings, tables = gateway.settings, gateway.tables
+    tables, limits = gateway.tables, caller.limits
+    assert limits is not None
     uploaded = await cast(Any, gateway.redis.get(bytes_key(caller.tenant)))
     return Me(
         tenant=caller.tenant,
         role=caller.role,
         key=caller.key,
+        scopes=caller.scopes,
         quotas=Quotas(
-            avatars=settings.quota_avatars,
-            open_dubs=settings.quota_open_dubs,
-            upload_bytes_per_day=settings.quota_upload_bytes_day,
-            running_jobs_per_queue=settings.jobs.tenant_limit,
-            requests_per_s=settings.rate_per_s,
+            avatars=limits.avatars,
+            open_dubs=limits.open_dubs,
+            upload_bytes_per_day=limits.upload_bytes_per_day,
+            running_jobs_per_queue=gateway.settings.jobs.tenant_limit,
+            requests_per_s=limits.rate_per_s,
         ),
         use=Use(
             avatars=await tables.avatars.count(caller.tenant),
@@ -168,8 +266,8 @@ async def me(caller: CallerDep, gateway: GatewayDep) -> Me:
     )
 
 
-def _tenant(caller: Caller, named: str) -> str:
-    """Whose keys are meant."""
+def tenant_of(caller: Caller, named: str) -> str:
+    """Whose things are meant: the caller's, or those that the operator names."""
     if caller.role != "operator":
         if named not in ("", caller.tenant):
             raise ParamError(
@@ -185,11 +283,21 @@ def _tenant(caller: Caller, named: str) -> str:
         ) from None
 
 
-def _view(record: KeyRecord) -> Key:
+async def _last_used(gateway: Gateway, tenant: str) -> dict[str, float]:
+    """Of each key of the tenant that was ever used, when it was last."""
+    found = await cast(Any, gateway.redis.hgetall(f"gw:{tenant}:key_used"))
+    return {key_id: float(at_s) for key_id, at_s in found.items()}
+
+
+def _view(record: KeyRecord, used_s: float | None = None) -> Key:
     return Key(
         id=record.id,
         name=record.name,
         role=record.role,
+        scopes=record.scopes,
         tenant=record.tenant,
         created_at=moment(record.created_s),
+        expires_at=maybe_moment(record.expires_s),
+        rotated_at=maybe_moment(record.rotated_s),
+        last_used_at=maybe_moment(used_s),
     )

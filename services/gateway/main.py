@@ -60,10 +60,14 @@ def main() -> int:
 async def _serve(settings: GatewaySettings, metrics_port: int) -> None:
     # Calls to the object store block; each of them has a thread.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_STORE_CALLS))
+    shared = settings.gateway_share_port
+    listening = [_listen(settings.gateway_host, settings.gateway_port, shared=shared)]
+    if shared:  # a live session is held by one process, which is reached by a port of its own
+        listening.append(_listen(settings.gateway_host, 0))
+        settings = _with_live_url(settings, listening[1].getsockname()[1])
     app = make_app(settings)
-    listening = _listen(settings.gateway_host, settings.gateway_port)
-    server = _Server(app, settings, listening.getsockname()[1], metrics_port)
-    await server.serve(sockets=[listening])
+    server = _Server(app, settings, listening[0].getsockname()[1], metrics_port)
+    await server.serve(sockets=listening)
     if not server.started:
         raise ConfigurationError(
             "the gateway could not start; its log says why",
@@ -120,10 +124,18 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _with_live_url(settings: GatewaySettings, port: int) -> GatewaySettings:
+    """Sessions lead to this process's own port, unless somebody has said where they lead."""
+    url = settings.live.url or f"http://{settings.gateway_host}:{port}"
+    return settings.model_copy(update={"live": settings.live.model_copy(update={"url": url})})
+
+
+def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:  # the kernel gives each connection to one of those that listen
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listening.bind((host, port))
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.artifacts import ArtifactRef
+from services.common.consents import Consent, Scope, Standing
 from services.common.dubs import Expression, VideoFormat
 from services.common.storage import ObjectRef
 from services.gateway.records import Record
@@ -17,7 +18,9 @@ from services.gateway.records import Record
 AvatarPhase = Literal["preprocessing", "training", "ready", "failed", "cancelled"]
 DubPhase = Literal["queued", "succeeded", "failed", "cancelled"]
 Preset = Literal["demo", "standard", "best"]
-UploadKind = Literal["video", "audio", "image"]
+UploadKind = Literal["video", "audio", "image", "document"]
+Role = Literal["admin", "member", "reviewer", "viewer"]
+EvidenceLevel = Literal["declared", "reviewed"]
 Background = Literal["source", "colour", "image", "transparent"]
 
 
@@ -63,17 +66,77 @@ class Quality(_Part):
 
 
 class KeyRecord(Record):
-    """An API key, without the key."""
+    """An API key, without the key.
+
+    Args:
+        digest: SHA-256 of the key; ``previous_digest`` of the one before the last rotation, which
+            is good until ``previous_until_s``.
+        scopes: of what it is good for, within its role; empty: for all of it.
+    """
 
     KIND: ClassVar[str] = "key"
 
     name: str
-    role: Literal["admin", "member"]
+    role: Role
     digest: str
+    scopes: tuple[str, ...] = ()
+    expires_s: float | None = None
+    rotated_s: float | None = None
+    previous_digest: str = ""
+    previous_until_s: float = 0.0
+
+    def is_good(self, digest: str, now_s: float) -> bool:
+        """Whether a key of this digest is this key."""
+        if self.expires_s is not None and self.expires_s <= now_s:
+            return False
+        if digest == self.previous_digest:
+            return now_s < self.previous_until_s
+        return digest == self.digest
+
+
+class Evidence(_Part):
+    """What shows that a person has agreed.
+
+    Args:
+        upload: id of the clip or the document.
+        footage: id of the video that avatars may be made of under this consent.
+    """
+
+    kind: Literal["video", "document"]
+    upload: str
+    ref: ObjectRef
+    footage: str
+    footage_ref: ObjectRef
+    given_s: float
+
+
+class Review(_Part):
+    """What a reviewer made of it.
+
+    Args:
+        by: id of the reviewer's key, or whom the issuer of a token names.
+        override: approved though not all checks were confirmed; ``reason`` says why.
+    """
+
+    by: str
+    at_s: float
+    decision: Literal["approve", "refuse"]
+    passphrase_heard: bool
+    same_person: bool
+    override: bool
+    reason: str
 
 
 class ConsentRecord(Record):
-    """A person's consent to an avatar of theirs."""
+    """A person's consent to an avatar of theirs; :class:`services.common.consents.Consent` is what
+    other services read of it.
+
+    Args:
+        recorded_by: who recorded it, and so does not review it.
+        level: what it rests on: somebody's declaration, or evidence that was reviewed.
+        passphrase: to be read on camera; made for this consent alone.
+        settled: everything that stood on a revoked consent is erased.
+    """
 
     KIND: ClassVar[str] = "consent"
 
@@ -82,6 +145,36 @@ class ConsentRecord(Record):
     granted_by: str
     expires_s: float | None
     revoked_s: float | None = None
+    scope: tuple[Scope, ...] = tuple(Scope)
+    phase: Literal["draft", "in_review", "approved", "refused"] = "approved"
+    recorded_by: str = ""
+    level: EvidenceLevel = "declared"
+    passphrase: str = ""
+    evidence: Evidence | None = None
+    review: Review | None = None
+    settled: bool = False
+
+    @property
+    def due_s(self) -> float | None:
+        """Looked at while what stood on it is being erased."""
+        return 0 if self.revoked_s is not None and not self.settled else None
+
+    @property
+    def for_others(self) -> Consent:
+        """What other services read of it."""
+        return Consent(
+            scope=self.scope, phase=self.phase, expires_s=self.expires_s, revoked_s=self.revoked_s
+        )
+
+    @property
+    def standing(self) -> Standing:
+        """Where it stands now."""
+        return self.for_others.standing(now_s())
+
+    @property
+    def uploads(self) -> tuple[str, ...]:
+        """Those that it needs."""
+        return (self.evidence.upload, self.evidence.footage) if self.evidence else ()
 
 
 class UploadRecord(Record):
@@ -177,6 +270,7 @@ class DubRecord(Record):
     """An avatar saying an audio. The job's id is the dub's.
 
     Args:
+        consent: that it was made under; it may outlive its avatar.
         background_image: id of an upload, or empty.
         enqueued: whether the job was made.
         restart: the job is to be queued again.
@@ -197,6 +291,7 @@ class DubRecord(Record):
     video_format: VideoFormat = "mp4"
     expression: Expression = "auto"
     blinks_per_minute: float | None = None
+    consent: str = ""
     text: str
     phase: DubPhase = "queued"
     enqueued: bool = False
@@ -339,20 +434,49 @@ class Erased(_Part):
         return Erased(**{name: mine[name] + its[name] for name in mine})
 
 
+class ErasedObject(_Part):
+    """An object that was there."""
+
+    key: str
+    size_bytes: int
+
+
+class Inventory(_Part):
+    """All that there is of something, as listed before it is erased.
+
+    Args:
+        records: keys of the database.
+    """
+
+    objects: tuple[ErasedObject, ...] = ()
+    records: tuple[str, ...] = ()
+
+    def __add__(self, other: Inventory) -> Inventory:
+        """Both together, each once."""
+        return Inventory(
+            objects=tuple({one.key: one for one in (*self.objects, *other.objects)}.values()),
+            records=tuple(dict.fromkeys((*self.records, *other.records))),
+        )
+
+
 class ErasureRecord(Record):
-    """An avatar or a dub that is being erased; it has the id of what it erases.
+    """Something that is being erased; it has the id of what it erases.
 
     Args:
         uploads: those that it used.
-        dubs: ids of dubs that are erased with it.
+        dubs: ids of dubs that are erased with an avatar.
+        why: the request, or the consent that was revoked.
+        inventory: what was there, listed before anything is deleted.
         done_s: when everything was gone; its places are swept once more at ``again_s``.
     """
 
     KIND: ClassVar[str] = "erasure"
 
-    collection: Literal["avatars", "dubs"]
+    collection: Literal["avatars", "dubs", "consents"]
     uploads: tuple[str, ...]
     dubs: tuple[str, ...] = ()
+    why: str = "request"
+    inventory: Inventory = Inventory()
     erased: Erased = Erased()
     done_s: float | None = None
     again_s: float = 0.0
@@ -361,6 +485,23 @@ class ErasureRecord(Record):
     def due_s(self) -> float | None:
         """Always open; it is deleted in the end."""
         return 0 if self.done_s is None else self.again_s
+
+
+class ReceiptRecord(Record):
+    """What an erasure has erased, and what a listing found afterwards. Kept for good.
+
+    Args:
+        left: what was listed after the erasure; nothing, unless something went wrong.
+    """
+
+    KIND: ClassVar[str] = "receipt"
+
+    collection: Literal["avatars", "dubs", "consents"]
+    why: str
+    begun_s: float
+    inventory: Inventory
+    left: Inventory
+    erased: Erased
 
 
 def now_s() -> float:

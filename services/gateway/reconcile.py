@@ -20,6 +20,7 @@ from services.common import logs
 from services.common.errors import Unavailable
 from services.gateway import events, uploads
 from services.gateway.avatar_work import AvatarWork
+from services.gateway.consent_work import ConsentWork
 from services.gateway.core import Gateway
 from services.gateway.delivery import Sender
 from services.gateway.dub_work import DubWork
@@ -48,6 +49,7 @@ async def reconciling(gateway: Gateway) -> AsyncIterator[None]:
         loops: list[Loop[Any]] = [
             Loop(gateway, tables.avatars, AvatarWork(gateway, hashing).look),
             Loop(gateway, tables.dubs, DubWork(gateway, hashing).look),
+            Loop(gateway, tables.consents, ConsentWork(gateway).look),
             Loop(gateway, tables.erasures, Eraser(gateway).look),
             Loop(gateway, tables.deliveries, sender.look, _SENT_AT_ONCE),
             Loop(gateway, tables.uploads, partial(uploads.sweep, gateway)),

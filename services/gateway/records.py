@@ -102,7 +102,7 @@ class Table(Generic[R]):
         self._model = model
         self.kind = model.KIND
         self.poked = asyncio.Event()
-        self._put_script = redis.register_script(_source())
+        self._put_script = redis.register_script(script_of("records.lua"))
         self._claim_script = redis.register_script(_CLAIM)
         self._postpone_script = redis.register_script(_POSTPONE)
 
@@ -275,8 +275,9 @@ def _claim(member: str, until_ms: int) -> Claim:
 
 
 @cache
-def _source() -> str:
-    return (files(__package__) / "records.lua").read_text(encoding="utf-8")
+def script_of(name: str) -> str:
+    """The text of a script of this package."""
+    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def _ms(seconds: float) -> int:

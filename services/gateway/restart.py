@@ -6,6 +6,7 @@ in between, the new try comes.
 
 from __future__ import annotations
 
+from services.common.consents import Scope
 from services.common.errors import FailedPrecondition
 from services.common.jobs import JobState
 from services.gateway.consents import require_active
@@ -45,7 +46,7 @@ async def restart_avatar(gateway: Gateway, avatar: AvatarRecord) -> AvatarRecord
         raise FailedPrecondition(
             f"avatar {avatar.id} is ready", reason="AVATAR_READY", remedy="Make a new avatar."
         )
-    await require_active(gateway, avatar.tenant, avatar.consent)
+    await require_active(gateway, avatar.tenant, avatar.consent, Scope.AVATAR, footage=avatar.video)
 
     def again(old: AvatarRecord) -> AvatarRecord:
         if old.phase not in ("failed", "cancelled"):
@@ -71,7 +72,7 @@ async def restart_dub(gateway: Gateway, dub: DubRecord) -> None:
         NotFound: its avatar is gone.
     """
     avatar = await gateway.tables.avatars.get(dub.tenant, dub.avatar)
-    await require_active(gateway, dub.tenant, avatar.consent)
+    await require_active(gateway, dub.tenant, avatar.consent, Scope.DUB)
 
     def again(old: DubRecord) -> DubRecord:
         if old.phase not in ("failed", "cancelled"):

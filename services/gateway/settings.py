@@ -8,6 +8,8 @@ from services.common.jobs import JobSettings
 from services.common.provenance import ProvenanceSettings
 from services.common.settings import Port, ServiceSettings
 from services.gateway.live.settings import LiveSettings
+from services.gateway.model import EvidenceLevel
+from services.gateway.oidc import OidcSettings
 
 _HOUR_S = 3600.0
 _DAY_S = 24 * _HOUR_S
@@ -18,6 +20,11 @@ class GatewaySettings(ServiceSettings):
 
     gateway_host: str = Field("127.0.0.1", description="address of /v1; 0.0.0.0 in a pod")
     gateway_port: Port = Field(0, description="port of /v1; 0 chooses a free one")
+    gateway_share_port: bool = Field(
+        False,
+        description="whether several gateways on one machine listen on that port; each then has "
+        "one more of its own, to which its live sessions lead",
+    )
     gateway_drain_s: float = Field(
         10, ge=0, description="what running requests get after SIGTERM before they are cut off"
     )
@@ -39,6 +46,14 @@ class GatewaySettings(ServiceSettings):
         (),
         description="RendererService for live sessions: a JSON list of host:port, or of "
         "dns:///host:port, which stands for every address of that name",
+    )
+    oidc: OidcSettings | None = Field(
+        None, description="identity provider of people; absent: API keys only"
+    )
+    consent_evidence: EvidenceLevel = Field(
+        "declared",
+        description="what a consent must rest on before avatars are made under it: `declared`, "
+        "somebody says so and answers for it; `reviewed`, evidence that a reviewer has seen",
     )
     live: LiveSettings = Field(default_factory=LiveSettings, description="live sessions")
     provenance: ProvenanceSettings = Field(
@@ -64,6 +79,15 @@ class GatewaySettings(ServiceSettings):
     )
     rate_per_s: float = Field(20, gt=0, description="requests a second that a tenant may keep up")
     rate_burst: int = Field(100, ge=1, description="requests that a tenant may send at once")
+    stranger_rate_per_s: float = Field(
+        10, gt=0, description="calls a second without a valid key that an address may keep up"
+    )
+    stranger_rate_burst: int = Field(
+        100, ge=1, description="calls without a valid key that an address may send at once"
+    )
+    key_grace_max_s: float = Field(
+        7 * _DAY_S, ge=0, description="longest time that a rotated key stays good"
+    )
 
     webhook_allow_private: bool = Field(
         False,

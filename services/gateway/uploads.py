@@ -30,8 +30,12 @@ _TYPES = {
     "video": re.compile(r"video/[\w.+-]+|application/octet-stream"),
     "audio": re.compile(r"(audio|video)/[\w.+-]+|application/octet-stream"),
     "image": re.compile(r"image/(png|jpeg|webp)|application/octet-stream"),
+    "document": re.compile(r"application/pdf|image/(png|jpeg|webp)"),
 }
-_KINDS = {"video": ("video",), "audio": ("audio", "video"), "image": ("image",)}
+_KINDS = {
+    "video": ("video",), "audio": ("audio", "video"), "image": ("image",),
+    "document": ("document",),
+}  # fmt: skip
 _DAY_S = 86_400
 
 # ARGV: bytes, limit, seconds. Reply: 1, or 0 when it would be too much.
@@ -223,7 +227,8 @@ def _check(body: NewUpload, gateway: Gateway) -> None:
 
 
 async def _count_bytes(gateway: Gateway, caller: Caller, size_bytes: int) -> None:
-    limit = gateway.settings.quota_upload_bytes_day
+    assert caller.limits is not None
+    limit = caller.limits.upload_bytes_per_day
     script = gateway.redis.register_script(_COUNT)
     args = [size_bytes, limit, 2 * _DAY_S]
     if not await script(keys=[bytes_key(caller.tenant)], args=args):

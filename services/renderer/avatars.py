@@ -53,11 +53,19 @@ class Avatars:
 
             return Plan(size, load)
 
-        return self._cache.lease(_key(bundle), plan)
+        return self._cache.lease(key_of(bundle), plan)
 
     def peek(self, bundle: ArtifactRef) -> LoadedAvatar | None:
         """The avatar, if it is in memory."""
-        return self._cache.peek(_key(bundle))
+        return self._cache.peek(key_of(bundle))
+
+    def cached(self) -> list[str]:
+        """Keys of those that are in memory or on their way."""
+        return self._cache.keys()
+
+    def drop(self, key: str) -> None:
+        """Forget an avatar and its footage; see :meth:`LeaseCache.drop`."""
+        self._cache.drop(key)
 
     async def manifest(self, bundle: ArtifactRef) -> BundleManifest:
         """Of any avatar; loads no more than that."""
@@ -73,5 +81,6 @@ class Avatars:
             return read_picture(path)
 
 
-def _key(bundle: ArtifactRef) -> str:
+def key_of(bundle: ArtifactRef) -> str:
+    """Its name in the cache."""
     return f"{bundle.prefix}@{bundle.listing.sha256}"

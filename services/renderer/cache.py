@@ -46,6 +46,7 @@ class _Entry(Generic[ValueT]):
     size: Size
     loading: asyncio.Task[ValueT]
     leases: int = 0
+    dropped: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,19 @@ class LeaseCache(Generic[KeyT, ValueT]):
             yield await asyncio.shield(entry.loading)
         finally:
             entry.leases -= 1
+            self._discard_dropped(entry)
+
+    def drop(self, key: KeyT) -> None:
+        """Forget a value, whoever wants it: at once, or as soon as its last lease has ended."""
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            entry.dropped = True
+            entry.loading.add_done_callback(lambda _: self._discard_dropped(entry))
+            self._account()
+
+    def keys(self) -> list[KeyT]:
+        """Of what is cached or being loaded."""
+        return list(self._entries)
 
     def _begin(self, key: KeyT, plan: Plan[ValueT]) -> _Entry[ValueT]:
         self._make_room(plan.size)
@@ -108,14 +122,21 @@ class LeaseCache(Generic[KeyT, ValueT]):
 
         entry = _Entry(plan.size, asyncio.create_task(load()))
         self._entries[key] = entry
-        entry.loading.add_done_callback(lambda task: self._loaded(key, task))
+        entry.loading.add_done_callback(lambda _: self._loaded(key, entry))
         self._account()
         return entry
 
-    def _loaded(self, key: KeyT, task: asyncio.Task[ValueT]) -> None:
-        if task.cancelled() or task.exception():
+    def _loaded(self, key: KeyT, entry: _Entry[ValueT]) -> None:
+        if _failed(entry.loading) and self._entries.get(key) is entry:
             del self._entries[key]  # who comes next tries again
             self._account()
+
+    def _discard_dropped(self, entry: _Entry[ValueT]) -> None:
+        if not entry.dropped or entry.leases or not entry.loading.done():
+            return
+        entry.dropped = False  # once
+        if not _failed(entry.loading):
+            self._discard(entry.loading.result())
 
     def _make_room(self, size: Size) -> None:
         if not size.fits(self._budget):
@@ -146,3 +167,7 @@ class LeaseCache(Generic[KeyT, ValueT]):
         BYTES.labels("memory").set(used.memory_bytes)
         BYTES.labels("disk").set(used.disk_bytes)
         AVATARS.set(len(self._entries))
+
+
+def _failed(task: asyncio.Task[ValueT]) -> bool:
+    return task.cancelled() or task.exception() is not None

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -16,16 +16,19 @@ import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.common import logs
+from services.common.artifacts import ArtifactRef
+from services.common.consents import Scope, Shown
 from services.common.errors import Unavailable
 from services.common.jobs.connect import connect
-from services.common.names import check_owned
+from services.common.names import check_owned, parse_name
 from services.common.rpc.messages import object_ref_message
 from services.common.storage import ObjectRef, ObjectStore
 from services.gen.avatar.v1 import renderer_pb2 as pb
 from services.gen.avatar.v1.renderer_pb2_grpc import RendererServiceServicer
 from services.renderer import wire
 from services.renderer.admission import Admission
-from services.renderer.avatars import Avatars
+from services.renderer.avatars import Avatars, key_of
+from services.renderer.consents import ConsentGuard, Hold
 from services.renderer.lips import SegmentFeatures
 from services.renderer.live import LiveSession
 from services.renderer.live_encoding import LiveEncoder
@@ -71,6 +74,11 @@ class RendererServicer(RendererServiceServicer):
         self._store = store
         self._folder = folder
         self._avatars = Avatars(settings, store, folder)
+        self._consents = ConsentGuard(
+            connect(settings.redis_url.get_secret_value()),
+            self._avatars.cached,
+            self._avatars.drop,
+        )
         redis = connect(settings.redis_url.get_secret_value())
         self._marking = Marking(settings.provenance, redis)
         self._encoder_version = sha256_file(WEIGHTS)
@@ -95,8 +103,11 @@ class RendererServicer(RendererServiceServicer):
         with WAITING.track_inprogress():
             await self._slots.acquire()
         try:
-            async with self._avatars.lease(bundle) as avatar:
-                response = await self._render(request, avatar, features)
+            async with (
+                self._held(request.avatar_version, bundle, Scope.DUB) as hold,
+                self._avatars.lease(bundle) as avatar,
+            ):
+                response = await self._render(request, avatar, features, hold)
         finally:
             self._slots.release()
         SEGMENT_S.observe(time.monotonic() - began_s)
@@ -118,8 +129,11 @@ class RendererServicer(RendererServiceServicer):
             )
         window = FeatureWindow([wire.live_features(each) for each in header.context_before])
         with self.admission.session():
-            async with self._avatars.lease(bundle) as avatar:
-                served = self._serve(header, avatar, window, messages)
+            async with (
+                self._held(header.avatar_version, bundle, Scope.LIVE) as hold,
+                self._avatars.lease(bundle) as avatar,
+            ):
+                served = self._serve(header, avatar, window, hold.guard(messages))
                 async with aclosing(served) as responses:
                     async for response in responses:
                         yield response
@@ -138,10 +152,24 @@ class RendererServicer(RendererServiceServicer):
     ) -> pb.WarmAvatarResponse:
         """See renderer.proto."""
         _, bundle = wire.named(request.avatar_version, request.bundle)
-        async with self._avatars.lease(bundle) as loaded:
+        async with (
+            self._held(request.avatar_version, bundle, None),
+            self._avatars.lease(bundle) as loaded,
+        ):
             manifest = loaded.avatar.manifest
             avatar = wire.avatar_message(request, manifest, loaded, self._encoder_version)
         return pb.WarmAvatarResponse(avatar=avatar)
+
+    @asynccontextmanager
+    async def _held(
+        self, avatar_version: str, bundle: ArtifactRef, scope: Scope | None
+    ) -> AsyncGenerator[Hold, None]:
+        """Every way to a face passes here: open while the consent stands that its bundle names."""
+        names = parse_name("avatar_version", avatar_version, "tenants", "avatars", "versions")
+        manifest = await self._avatars.manifest(bundle)
+        shown = Shown(names[0], names[1], manifest.consent_id)
+        async with self._consents.held(shown, scope, key_of(bundle)) as hold:
+            yield hold
 
     def leave(self, time_left_s: float) -> None:
         """Ask every live session, and whichever still comes, to move to another replica."""
@@ -201,7 +229,11 @@ class RendererServicer(RendererServiceServicer):
             log.info("session closed", session=name)
 
     async def _render(
-        self, request: pb.RenderSegmentRequest, avatar: LoadedAvatar, features: SegmentFeatures
+        self,
+        request: pb.RenderSegmentRequest,
+        avatar: LoadedAvatar,
+        features: SegmentFeatures,
+        hold: Hold,
     ) -> pb.RenderSegmentResponse:
         options = request.video_options
         manifest = avatar.avatar.manifest
@@ -217,6 +249,7 @@ class RendererServicer(RendererServiceServicer):
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
                 path = Path(folder) / "segment"
                 rendered = render_segment(avatar, features, look, path, stopping)
+                hold.check()
                 return rendered, self._store.put_file(request.output_key, path, mime)
 
         rendered, stored = await _in_thread(work)

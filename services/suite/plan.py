@@ -65,7 +65,10 @@ def _specs(settings: SuiteSettings) -> list[_Spec]:
     numbers = range(1, settings.workers + 1)
     ports = _ports()
     return [
-        _Spec("gateway", ("services.gateway",), settings.api_port),
+        *(
+            _Spec(name, ("services.gateway",), settings.api_port)
+            for name in ("gateway", *(f"gateway-{n}" for n in range(2, settings.gateways + 1)))
+        ),
         _Spec("preprocess", ("services.preprocess", "serve"), next(ports)),
         _Spec("trainer", ("services.trainer", "serve"), next(ports)),
         _Spec("expression", ("services.expression",), next(ports)),
@@ -103,6 +106,7 @@ def _common_environment(settings: SuiteSettings, specs: list[_Spec]) -> dict[str
         "AVATAR_RENDERER_MAX_REPLICAS": str(settings.renderers),
         "AVATAR_WORK_DIR": str(settings.folder / "work"),
         "AVATAR_RPC__DRAIN_S": "5",
+        "AVATAR_GATEWAY_SHARE_PORT": "true" if settings.gateways > 1 else "false",
     }
     given = {name: value for name, value in settings.variables.items() if _is_for_services(name)}
     python_path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
@@ -130,4 +134,4 @@ def _server(spec: _Spec, folder: Path, common: Mapping[str, str], lock_fd: int) 
 
 
 def _port_variable(spec: _Spec) -> str:
-    return "AVATAR_GATEWAY_PORT" if spec.name == "gateway" else "AVATAR_RPC__PORT"
+    return "AVATAR_GATEWAY_PORT" if "services.gateway" in spec.arguments else "AVATAR_RPC__PORT"

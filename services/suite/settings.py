@@ -74,6 +74,11 @@ class SuiteSettings:
         return self._count("SUITE_WORKERS")
 
     @property
+    def gateways(self) -> int:
+        """Processes that serve the API, on one port."""
+        return self._count("SUITE_GATEWAYS") if "SUITE_GATEWAYS" in self.variables else 1
+
+    @property
     def renderers(self) -> int:
         """Replicas of the renderer; on Ray Serve, at most."""
         return self._count("SUITE_RENDERERS")
@@ -106,7 +111,7 @@ class SuiteSettings:
     def check(self) -> None:
         """Read every line that the suite itself needs. Raises :class:`ConfigurationError`."""
         _ = (self.api_port, self.redis, self.s3, self.workers, self.bootstrap_key)
-        _ = (self.renderers, self.renderers_on_serve)
+        _ = (self.gateways, self.renderers, self.renderers_on_serve)
 
     def with_changes(self, changes: Mapping[str, str]) -> SuiteSettings:
         """The same with some lines changed; not saved."""

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from services.common.artifacts import download_folder, upload_folder
-from services.common.errors import NotFound, ServiceError
+from services.common.consents import Scope, require_consent
+from services.common.errors import FailedPrecondition, NotFound, PermissionDenied, ServiceError
 from services.common.job_progress import JobProgress, shown_picture
 from services.common.jobs import Job, JobContext, JobState
 from services.common.jobs.connect import connect_worker
@@ -73,6 +74,7 @@ class TrainingWork:
         name = f"{context.job.id}.{context.attempt}"
         fetch = partial(_fetch, store, task)
         try:
+            run.check_consent()
             run.progress.report("download")
             # The listing's digest stands for all files of the dataset.
             with (
@@ -120,6 +122,17 @@ class _Run:
         self.progress = JobProgress(context, {**before, "train": train_s, **around})
         self._redis_url = settings.redis_url.get_secret_value()
         self._checkpoints = Checkpoints(context, self.progress, store, self._redis_url)
+
+    def check_consent(self) -> None:
+        """Refuse to begin without the consent of the person shown, whoever made the job."""
+        try:
+            with connect_worker(self._redis_url) as redis:
+                require_consent(
+                    redis, self._context.job.tenant, self._task.consent, Scope.AVATAR,
+                    self._context.check,
+                )  # fmt: skip
+        except (FailedPrecondition, PermissionDenied) as error:  # no retry can help
+            raise InputError(error.message, reason=error.reason, remedy=error.remedy) from error
 
     def work(self, dataset: Path) -> TrainingResult:
         try:

@@ -15,7 +15,7 @@ from services.suite.settings import make
 COMMANDS = [
     "up", "down", "status", "doctor", "backup", "restore", "create", "dub", "wait", "demo", "list",
     "show", "dubs", "delete", "jobs", "cancel", "requeue", "logs", "me", "keys", "webhooks",
-    "consents", "verify",
+    "consents", "receipts", "audit", "verify",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, field_validator
 
+from services.common.consents import Scope
 from services.common.errors import FailedPrecondition, NotFound
 from services.gateway.auth import CallerDep, SessionCallerDep
 from services.gateway.consents import require_active
@@ -161,7 +162,7 @@ async def create_session(
 
     async def make(session_id: str) -> NewlyOpened:
         avatar = await _ready_avatar(gateway, caller.tenant, body.avatar)
-        await require_active(gateway, caller.tenant, avatar.consent)
+        await require_active(gateway, caller.tenant, avatar.consent, Scope.LIVE)
         opened = await gateway.live.open(session_id, avatar, wishes, url)
         return _newly_opened(opened, gateway.live.settings)
 

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
+from tiny import CONSENT
 
+from services.common.consents import Consent, consent_key
+from services.common.jobs.connect import connect_worker
 from services.common.local import LocalServers
 from services.common.settings import StorageSettings
 from services.common.storage import ObjectStore
@@ -16,6 +19,9 @@ from services.common.storage import ObjectStore
 def local_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServers]:
     """Redis and an S3 server in processes of their own."""
     with LocalServers.start(tmp_path_factory.mktemp("servers")) as servers:
+        _, tenant, _, consent = CONSENT.split("/")
+        with connect_worker(servers.redis_url) as redis:  # of the person whom these tests show
+            redis.set(consent_key(tenant, consent), Consent().model_dump_json())
         yield servers
 
 

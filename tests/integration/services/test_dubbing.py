@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
+import shutil
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,6 +32,7 @@ from services.renderer.cache import Size
 from services.renderer.lips import SegmentBlendshapes, SegmentFeatures
 from services.renderer.loading import LoadedAvatar
 from services.renderer.segment import Look, render_segment
+from synctalk import bundle as parts
 from synctalk.avatar import Avatar
 from synctalk.backdrop import Backdrop
 from synctalk.media import read_audio, write_wav
@@ -39,7 +42,7 @@ from synctalk.media.planes import plane
 SPEECH = Path(__file__).parents[3] / "samples" / "speech.wav"
 SPEECH_S = 8
 SEGMENT_FRAMES = 48
-TENANT = "dubbers"
+TENANT = "acme"  # whose person has consented
 VERSION = f"tenants/{TENANT}/avatars/ann/versions/1"
 JOBS = JobSettings(
     lease_s=1.5, heartbeat_s=0.1, stop_grace_s=2.5, report_s=0.05, backoff_base_s=0.05,
@@ -356,6 +359,53 @@ def test_cancelling_stops_the_renderers_too(studio: Studio, worker: RunningServi
     asyncio.run(wait_until(idle))
     prefix = f"{dub_prefix(TENANT, job.id)}/attempts"
     asyncio.run(wait_until(lambda: not studio.store.list(prefix)))
+
+
+@pytest.fixture
+def newer_bundle(studio: Studio, tmp_path: Path) -> ArtifactRef:
+    """The same avatar as the next release will write it."""
+    folder = tmp_path / "newer"
+    shutil.copytree(studio.avatar.folder, folder)
+    manifest = folder / parts.MANIFEST
+    facts = json.loads(manifest.read_text()) | {"schema_version": parts.SCHEMA_VERSION + 1}
+    manifest.write_text(json.dumps(facts))
+    return upload_folder(studio.store, folder, f"tenants/{TENANT}/avatars/ann/v2")
+
+
+def test_dubs_go_on_while_renderers_of_two_releases_stand_side_by_side(
+    studio: Studio, newer_bundle: ArtifactRef
+) -> None:
+    old, other = studio.renderers
+    newer = studio.suite.start(
+        "tests.integration.services.newer_renderer",
+        WORK_DIR=str(studio.suite.folder / "work"),
+    )
+    studio.renderers[:] = [old, newer]  # amid the upgrade: one of them is new
+    worker = studio.worker()
+    shares = [each.metric(RENDERED) for each in (old, newer)]
+
+    async def replaced(desk: Desk) -> None:
+        await wait_until(lambda: old.metric(RENDERED) > shares[0])
+        old.process.terminate()  # as Kubernetes does when the next new one is ready
+
+    try:
+        # What only the new one can read goes there, whomever the worker asks first.
+        output = output_of(job := studio.run(studio.request(bundle=newer_bundle)))
+        assert job.attempt == 1
+        assert old.metric(RENDERED) == shares[0]
+        assert newer.metric(RENDERED) == shares[1] + output.frame_count
+        assert "BUNDLE_NEWER" in worker.log()
+        # What both can read is rendered by both, also when the old one leaves amid it.
+        job = studio.run(studio.request(), replaced)
+        output_of(job)
+        assert job.attempt == 1
+        assert newer.metric(RENDERED) > shares[1] + output.frame_count
+        assert old.process.wait(60) == 0
+    finally:
+        worker.process.terminate()
+        worker.process.wait(20)
+        newer.kill()
+        studio.renderers[:] = [studio.renderer(), other]
 
 
 def test_what_cannot_be_dubbed_fails_once_with_a_reason(

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from job_services import AVATAR, PreprocessRun, Running, Suite, call, until, watch
+from tiny import CONSENT
 
 from services.common.artifacts import ArtifactRef, download_folder
 from services.common.errors import NotFound
@@ -19,8 +20,6 @@ from services.gen.avatar.v1.trainer_pb2_grpc import TrainerServiceStub
 from synctalk.avatar import Avatar
 from synctalk.bundle import AvatarBundle
 from synctalk.errors import InputError
-
-CONSENT = "tenants/acme/consents/ann"
 
 
 def create(server: Running, **fields: object) -> trainer_pb2.TrainingJob:

@@ -1,0 +1,250 @@
+"""Consent from draft to erasure: evidence, review, revocation, receipts, exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from gateway_suite import WEB, House, Json, Tenant, client, until
+
+from services.common.audit_chain import verify_chain
+from services.common.jobs.connect import connect_worker
+
+
+@pytest.fixture(scope="module")
+def strict_url(house: House) -> Iterator[str]:
+    """A gateway that asks for evidence."""
+    with house.another_gateway(CONSENT_EVIDENCE="reviewed") as url:
+        yield url
+
+
+@pytest.fixture
+def strict(house: House, strict_url: str, tenant: Tenant) -> Iterator[Tenant]:
+    strict = at(strict_url, tenant, tenant.http.headers["Authorization"][7:], house)
+    yield strict
+    strict.close()
+
+
+def at(url: str, tenant: Tenant, key: str, house: House) -> Tenant:
+    return Tenant(tenant.name, client(url, key), house.store)
+
+
+def colleague(strict: Tenant, house: House, role: str, **more: Any) -> Tenant:
+    made = strict.post("/v1/keys", {"name": role, "role": role, **more})
+    return at(str(strict.http.base_url), strict, made["key"], house)
+
+
+def drafted(strict: Tenant, **more: object) -> Json:
+    body = {"subject_name": "Ann Example", "granted_by": "Ann herself", **more}
+    return strict.post("/v1/consents", body)
+
+
+def in_review(strict: Tenant) -> tuple[Json, str]:
+    """A consent with evidence, and the footage that it is for."""
+    consent, footage = drafted(strict), strict.upload()
+    body = {"upload": strict.upload(hold="a clip"), "footage": footage}
+    return strict.post(f"/v1/consents/{consent['id']}/evidence", body), footage
+
+
+APPROVAL = {
+    "decision": "approve", "reason": "seen and heard", "passphrase_heard": True,
+    "same_person": True,
+}  # fmt: skip
+
+
+def test_evidence_is_read_given_reviewed_and_only_then_an_avatar_is_made(
+    strict: Tenant, house: House
+) -> None:
+    draft = drafted(strict)
+    assert draft["state"] == "draft"
+    assert "Ann Example" in draft["to_read"]
+    words = draft["to_read"].rpartition("My words are: ")[2]
+    assert len(words.split()) == 5
+    assert words not in drafted(strict)["to_read"]
+    footage = strict.upload()
+    body = {"name": "Ann", "video": footage, "consent": draft["id"], "preset": "demo"}
+    assert strict.refused("POST", "/v1/avatars", body)[1]["code"] == "CONSENT_DRAFT"
+
+    path = f"/v1/consents/{draft['id']}"
+    clip = strict.upload(hold="a clip")
+    given = strict.post(f"{path}/evidence", {"upload": clip, "footage": footage})
+    assert given["state"] == "in_review"
+    assert WEB.get(given["evidence"]["url"]).status_code == 200
+    assert strict.refused("POST", "/v1/avatars", body)[1]["code"] == "CONSENT_IN_REVIEW"
+    status, error = strict.refused("POST", f"{path}/review", APPROVAL)
+    assert (status, error["code"]) == (403, "REVIEW_OF_OWN")
+
+    reviewer = colleague(strict, house, "reviewer")
+    approved = reviewer.post(f"{path}/review", APPROVAL)
+    assert (approved["state"], approved["review"]["reason"]) == ("active", "seen and heard")
+    made = strict.post("/v1/avatars", body)
+    strict.until(f"/v1/avatars/{made['id']}", lambda it: it["state"] == "ready")
+    other = {**body, "video": strict.upload()}
+    refused = strict.refused("POST", "/v1/avatars", other)[1]["code"]
+    assert refused == "CONSENT_FOR_OTHER_FOOTAGE"
+    actions = [entry["action"] for entry in strict.get("/v1/audit")["data"]]
+    assert actions.count("consent.approve") == 1
+
+
+def test_an_approval_confirms_everything_or_says_why_not(strict: Tenant, house: House) -> None:
+    consent, _ = in_review(strict)
+    reviewer = colleague(strict, house, "reviewer")
+    path = f"/v1/consents/{consent['id']}/review"
+    doubtful = {**APPROVAL, "passphrase_heard": False}
+    assert reviewer.refused("POST", path, doubtful)[1]["code"] == "REVIEW_INCOMPLETE"
+    assert reviewer.post(path, {**doubtful, "override": True})["state"] == "active"
+    again = reviewer.refused("POST", path, APPROVAL)[1]
+    assert again["code"] == "CONSENT_STATE"
+
+
+def test_a_refused_consent_stays_refused(strict: Tenant, house: House) -> None:
+    consent, footage = in_review(strict)
+    reviewer = colleague(strict, house, "reviewer")
+    path = f"/v1/consents/{consent['id']}"
+    no = {"decision": "refuse", "reason": "somebody else's voice"}
+    assert reviewer.post(f"{path}/review", no)["state"] == "refused"
+    body = {"name": "Ann", "video": footage, "consent": consent["id"]}
+    assert strict.refused("POST", "/v1/avatars", body)[1]["code"] == "CONSENT_REFUSED"
+    evidence = {"upload": strict.upload(hold="x"), "footage": footage}
+    assert strict.refused("POST", f"{path}/evidence", evidence)[0] == 409
+
+
+def test_a_declaration_does_not_do_where_evidence_is_asked_for(
+    strict: Tenant, tenant: Tenant
+) -> None:
+    body = {"name": "Ann", "video": tenant.upload(), "consent": tenant.consent()}
+    assert strict.refused("POST", "/v1/avatars", body)[1]["code"] == "CONSENT_EVIDENCE_REQUIRED"
+    assert drafted(strict, level="declared")["level"] == "reviewed"
+
+
+def test_a_consent_is_for_what_it_says(tenant: Tenant) -> None:
+    body = {"subject_name": "Ann", "granted_by": "Ann", "scope": ["avatar", "live"]}
+    consent = tenant.post("/v1/consents", body)
+    body = {"name": "Ann", "video": tenant.upload(), "consent": consent["id"], "preset": "demo"}
+    made = tenant.post("/v1/avatars", body)
+    tenant.until(f"/v1/avatars/{made['id']}", lambda it: it["state"] == "ready")
+    dub = {"avatar": made["id"], "audio": tenant.upload("audio")}
+    assert tenant.refused("POST", "/v1/dubs", dub)[1]["code"] == "CONSENT_OUT_OF_SCOPE"
+
+
+def test_revocation_erases_all_that_stands_on_it_and_a_receipt_lists_it(
+    tenant: Tenant, house: House
+) -> None:
+    avatar = tenant.ready_avatar()
+    done = tenant.new_dub(avatar)
+    tenant.until(f"/v1/dubs/{done['id']}", lambda it: it["state"] == "succeeded")
+    running = tenant.new_dub(avatar, hold="dub")
+    tenant.until(f"/v1/dubs/{running['id']}", lambda it: it["state"] == "running")
+    other = tenant.ready_avatar()
+    before = set(tenant.objects())
+    tenant.post(f"/v1/consents/{avatar['consent']}/revoke")
+    tenant.poll(f"/v1/consents/{avatar['consent']}", lambda it: it["erased"])
+
+    left = set(tenant.objects())
+    assert left
+    assert all(other["id"] in key or other["video"] in key for key in left)
+    receipts = tenant.get("/v1/receipts")["data"]
+    assert {each["id"] for each in receipts} == {avatar["id"], done["id"], running["id"]}
+    listed = {one["key"] for receipt in receipts for one in receipt["objects"]}
+    assert listed == before - left
+    assert all(each["left"] == {"objects": [], "records": []} for each in receipts)
+    assert all("revoked" in each["why"] for each in receipts)
+    with connect_worker(house.suite.servers.redis_url) as redis:
+        records = {key for receipt in receipts for key in receipt["records"]}
+        assert f"gw:{tenant.name}:avatar:{avatar['id']}" in records
+        assert not redis.exists(*records)
+    for path in (f"avatars/{avatar['id']}", f"dubs/{done['id']}", f"dubs/{running['id']}"):
+        assert tenant.refused("GET", f"/v1/{path}")[0] == 404
+    gone = tenant.get("/v1/events")["data"]
+    assert {event["data"]["id"] for event in gone} == {avatar["consent"], other["id"]}
+
+
+def test_a_consent_is_erased_with_its_evidence_once_nothing_stands_on_it(
+    strict: Tenant, house: House
+) -> None:
+    consent, footage = in_review(strict)
+    colleague(strict, house, "reviewer").post(f"/v1/consents/{consent['id']}/review", APPROVAL)
+    body = {"name": "Ann", "video": footage, "consent": consent["id"], "preset": "demo"}
+    made = strict.post("/v1/avatars", body)
+    strict.until(f"/v1/avatars/{made['id']}", lambda it: it["state"] == "ready")
+    path = f"/v1/consents/{consent['id']}"
+    assert strict.refused("DELETE", path)[1]["code"] == "CONSENT_IN_USE"
+    strict.post(f"{path}/revoke")
+    strict.poll(path, lambda it: it["erased"])
+    (clip,) = strict.objects()
+    assert consent["evidence"]["upload"] in clip
+    assert strict.delete(path)["state"] == "erased"
+    assert strict.refused("GET", path)[0] == 404
+    assert strict.objects() == []
+    assert [one["key"] for one in strict.get(f"/v1/receipts/{consent['id']}")["objects"]] == [clip]
+
+
+def test_a_dub_that_has_outlived_its_avatar_goes_with_its_consent(tenant: Tenant) -> None:
+    avatar = tenant.ready_avatar()
+    dub = tenant.new_dub(avatar)
+    tenant.until(f"/v1/dubs/{dub['id']}", lambda it: it["state"] == "succeeded")
+    tenant.delete(f"/v1/avatars/{avatar['id']}")
+    tenant.post(f"/v1/consents/{avatar['consent']}/revoke")
+    tenant.poll(f"/v1/consents/{avatar['consent']}", lambda it: it["erased"])
+    assert tenant.refused("GET", f"/v1/dubs/{dub['id']}")[0] == 404
+    assert tenant.objects() == []
+
+
+def test_everything_held_about_a_person_can_be_had(tenant: Tenant) -> None:
+    avatar = tenant.ready_avatar()
+    dub = tenant.new_dub(avatar)
+    tenant.until(f"/v1/dubs/{dub['id']}", lambda it: it["state"] == "succeeded")
+    tenant.ready_avatar()
+    held = tenant.get(f"/v1/consents/{avatar['consent']}/export")
+    assert [each["id"] for each in held["avatars"]] == [avatar["id"]]
+    assert [each["id"] for each in held["dubs"]] == [dub["id"]]
+    keys = {one["key"] for one in held["objects"]}
+    assert keys == {
+        key for key in tenant.objects()
+        if any(part in key for part in (avatar["id"], avatar["video"], dub["id"], dub["audio"]))
+    }  # fmt: skip
+    assert all(WEB.get(one["url"]).status_code == 200 for one in held["objects"])
+    assert "avatar.create" in {entry["action"] for entry in held["audit"]}
+
+
+def test_the_audit_log_proves_that_nothing_was_changed(tenant: Tenant, house: House) -> None:
+    avatar = tenant.ready_avatar()
+    tenant.delete(f"/v1/avatars/{avatar['id']}")
+    page = tenant.get("/v1/audit", limit=2)
+    assert len(page["data"]) == 2
+    rest = tenant.get("/v1/audit", after=page["next_after"])
+    entries = page["data"] + rest["data"]
+    assert rest["next_after"] is None
+    assert [entry["action"] for entry in entries] == [
+        "key.create", "consent.record", "avatar.create", "avatar.delete", "erase",
+    ]  # fmt: skip
+    end = verify_chain(entries)
+    assert end == entries[-1]["digest"]
+    for forged in (
+        entries[:1] + entries[2:],
+        [*entries[:2], {**entries[2], "actor": "nobody"}, *entries[3:]],
+        entries[1:],
+    ):
+        with pytest.raises(Exception, match="entry") as broken:
+            verify_chain(forged)
+        assert getattr(broken.value, "reason", "") == "AUDIT_BROKEN"
+    assert verify_chain(entries[2:], 2, entries[1]["digest"]) == end
+
+
+def test_a_cancelled_look_goes_on_by_itself(tenant: Tenant, house: House) -> None:
+    """A gateway that dies amid an erasure: another goes on, and the receipt is whole."""
+    avatar = tenant.ready_avatar()
+    before = set(tenant.objects())
+    house.gateway.kill()
+    with connect_worker(house.suite.servers.redis_url) as redis:
+        key = f"gw:{tenant.name}:consent:{avatar['consent']}"
+        assert redis.exists(key)
+    house.restart_gateway()
+    tenant.post(f"/v1/consents/{avatar['consent']}/revoke")
+    house.gateway.kill()
+    house.restart_gateway()
+    tenant.poll(f"/v1/consents/{avatar['consent']}", lambda it: it["erased"])
+    until(lambda: tenant.objects() == [])
+    receipt = tenant.get(f"/v1/receipts/{avatar['id']}")
+    assert {one["key"] for one in receipt["objects"]} == before

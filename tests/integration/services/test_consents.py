@@ -1,0 +1,119 @@
+"""Whether a consent stands, as trainers and renderers ask Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from services.common.artifacts import ArtifactRef
+from services.common.consents import (
+    Consent,
+    ConsentReader,
+    Scope,
+    Shown,
+    consent_key,
+    require_consent,
+)
+from services.common.errors import FailedPrecondition, PermissionDenied
+from services.common.jobs.connect import connect, connect_worker
+from services.common.settings import RpcSettings, StorageSettings
+from services.common.storage import ObjectRef
+from services.gateway.model import ConsentRecord
+from services.gateway.records import Table
+from services.trainer.job import Preset, TrainingTask
+from services.trainer.settings import TrainerSettings
+from services.trainer.worker import TrainingWork
+from synctalk.errors import Cancelled, InputError
+
+NAME = "tenants/askers/consents/con_1"
+
+
+def never() -> None:
+    raise AssertionError("Redis was away")
+
+
+def stored(redis_url: str, consent: Consent, name: str = NAME) -> None:
+    _, tenant, _, consent_id = name.split("/")
+    with connect_worker(redis_url) as redis:
+        redis.set(consent_key(tenant, consent_id), consent.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("consent", "reason"),
+    [
+        (Consent(revoked_s=1.0), "CONSENT_REVOKED"),
+        (Consent(phase="in_review"), "CONSENT_IN_REVIEW"),
+        (Consent(scope=(Scope.DUB,)), "CONSENT_OUT_OF_SCOPE"),
+    ],
+)
+def test_a_worker_does_not_begin_without_consent(
+    redis_url: str, consent: Consent, reason: str
+) -> None:
+    stored(redis_url, consent)
+    with connect_worker(redis_url) as redis, pytest.raises(FailedPrecondition) as refused:
+        require_consent(redis, "askers", NAME, Scope.AVATAR, never)
+    assert refused.value.reason == reason
+
+
+def test_a_worker_begins_with_consent_of_its_own_tenant_only(redis_url: str) -> None:
+    stored(redis_url, Consent())
+    with connect_worker(redis_url) as redis:
+        require_consent(redis, "askers", NAME, Scope.AVATAR, never)
+        for name in (NAME, None):
+            with pytest.raises(PermissionDenied):
+                require_consent(redis, "others", name, Scope.AVATAR, never)
+
+
+def test_while_redis_is_away_a_worker_waits_until_it_is_told_to_stop() -> None:
+    asked = []
+
+    def stop() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise Cancelled("stop")
+
+    with connect_worker("redis://127.0.0.1:1") as redis, pytest.raises(Cancelled):
+        require_consent(redis, "askers", NAME, Scope.AVATAR, stop)
+
+
+def test_what_the_gateway_writes_is_what_others_read(redis_url: str) -> None:
+    async def work() -> dict[Shown, FailedPrecondition | PermissionDenied]:
+        async with connect(redis_url) as redis:
+            table = Table(redis, ConsentRecord)
+            for number, more in enumerate(({}, {"revoked_s": 1.0}, {"phase": "draft"})):
+                record = ConsentRecord(
+                    id=f"con_{number}", tenant="writers", created_s=0.0, subject_name="Ann",
+                    statement="", granted_by="Ann", expires_s=None,
+                )  # fmt: skip
+                await table.create(record.model_copy(update=more))
+            shown = [
+                Shown("writers", "ann", f"tenants/writers/consents/con_{number}")
+                for number in range(4)
+            ]
+            return await ConsentReader(redis).refusals(dict.fromkeys(shown, Scope.LIVE))
+
+    refused = asyncio.run(work())
+    assert [why.reason for why in refused.values()] == [
+        "CONSENT_REVOKED", "CONSENT_DRAFT", "CONSENT_NOT_FOUND",
+    ]  # fmt: skip
+
+
+def test_a_training_job_without_consent_fails_for_good(
+    redis_url: str, storage_settings: StorageSettings, tmp_path: Path
+) -> None:
+    settings = TrainerSettings(
+        storage=storage_settings, redis_url=SecretStr(redis_url), work_dir=tmp_path,
+        rpc=RpcSettings(token=SecretStr("none")),
+    )  # fmt: skip
+    dataset = ArtifactRef("tenants/t/d", ObjectRef("tenants/t/d/listing.json", 1, "0" * 64))
+    task = TrainingTask("tenants/t/avatars/a", dataset, Preset.DEMO, "tenants/t/consents/none")
+    job = SimpleNamespace(id="job-1", tenant="t", attempt=1)
+    context: Any = SimpleNamespace(job=job, attempt=1, check=never)
+    with pytest.raises(InputError) as refused:  # the one that is not tried again
+        TrainingWork(settings).handle(context, task)
+    assert refused.value.reason == "CONSENT_NOT_FOUND"
