@@ -8,6 +8,7 @@ import json
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import av
 import numpy as np
@@ -16,7 +17,7 @@ from gateway_suite import House, Json, Tenant, client
 from numpy.typing import NDArray
 from scipy.signal import correlate
 from suite import RunningService
-from tiny import SAMPLES, TinySubject
+from tiny import SAMPLES, TinySubject, consented
 from websockets.asyncio.client import connect
 
 from services.common.artifacts import ArtifactRef, upload_folder
@@ -96,11 +97,13 @@ async def listen(session: Json, pcm: bytes) -> tuple[bytes, list[Json]]:
 
 
 def test_an_avatar_says_what_it_is_sent(
-    chain: Chain, tenant: Tenant, tiny_subject: TinySubject
+    chain: Chain, tenant: Tenant, tiny_subject: TinySubject, tmp_path: Path
 ) -> None:
+    consent = tenant.consent()
+    folder = consented(tiny_subject.avatar, f"tenants/{tenant.name}/consents/{consent}", tmp_path)
     prefix = f"tenants/{tenant.name}/avatars/av_tiny/bundles/v1"
-    bundle = upload_folder(chain.house.store, tiny_subject.avatar, prefix)
-    avatar = asyncio.run(put_avatar(chain.house, tenant.name, tenant.consent(), bundle))
+    bundle = upload_folder(chain.house.store, folder, prefix)
+    avatar = asyncio.run(put_avatar(chain.house, tenant.name, consent, bundle))
     pcm, rate_hz = speech()
     with client(chain.url, tenant.http.headers["Authorization"].removeprefix("Bearer ")) as http:
         body = {"avatar": avatar, "sample_rate_hz": rate_hz}
