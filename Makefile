@@ -33,11 +33,11 @@ CHECK_PROTO := node_modules/.bin/buf lint && node_modules/.bin/buf format --diff
   node_modules/.bin/buf breaking --against baseline.binpb
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check bench chaos fuzz audit proto docs chart images clean
+.PHONY: help setup demo up down test check bench chaos fuzz audit proto docs chart images images-proof clean
 
 help: ## Show this list
 	@echo "synctalk: a portrait video in, a talking avatar out"; echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "Then: $(BIN)/synctalk --help"
 
 setup: $(STAMP) ## Virtual environment, dependencies, native kernel, face models (idempotent)
@@ -99,6 +99,9 @@ docs: $(STAMP) ## Tables of settings, errors and metrics in docs/reference, from
 
 chart: $(STAMP) ## After a change of helm/avatar/values.yaml: its README anew
 	$(BIN)/python helm/generate.py
+
+images-proof: $(STAMP) ## Where no engine is: each image's steps in a clean venv, and its health check
+	$(BIN)/python images/prove.py
 
 images: ## Container images of all services [ENGINE=docker|podman|buildah IMAGE_REGISTRY= IMAGE_TAG=]
 	images/build.sh

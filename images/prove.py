@@ -1,18 +1,23 @@
 """Prove a Dockerfile's steps where no engine runs: install in a clean venv, start, ask how it is.
 
     .venv/bin/python images/prove.py gateway [--keep FOLDER]
+    make images-proof                                              all of them: an hour, 10 GB
 
 Runs images/install.sh as the Dockerfile does, in a copy of what .dockerignore lets through, and
 then the entry point with the new venv's Python, far from this checkout, beside a real Redis and S3
-server. Prints what was installed, and its size. Base image and apt-get are not proven by this.
+server. Notes what was proven in images/proven.json; a test says when that is of other steps than
+today's. Base images, apt-get and what needs CUDA are not proven by this.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +26,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from services.common.local import LocalServers
@@ -28,6 +34,9 @@ from services.common.rpc.health import health
 from services.common.settings import RpcSettings
 
 ROOT = Path(__file__).resolve().parents[1]
+RECORD = ROOT / "images" / "proven.json"
+SERVICES = ("gateway", "dubbing", "preprocess", "expression", "trainer", "renderer")
+STEPS = ("install.sh", "requirements.py", "sbom.py")
 TOKEN = "proof-" * 4
 TIMEOUT_S = 180.0
 TORCHLESS = ("gateway", "dubbing")
@@ -59,14 +68,22 @@ class Proof:
         """What the image has under /opt/venv."""
         return self.folder / "venv"
 
+    @property
+    def installed(self) -> str:
+        """Digest of the steps that the venv was made by; empty where there is none."""
+        path = self.folder / "steps"
+        return path.read_text() if path.is_file() else ""
+
     def install(self) -> None:
         """Both steps, in a copy of the build's context."""
-        source = self.folder / "source"
+        shutil.rmtree(self.folder, ignore_errors=True)
+        source, made_by = self.folder / "source", steps(self.service)
         copy_context(source)
         for step in ("dependencies", "service"):
             command = [str(source / "images" / "install.sh"), step, self.service, str(self.venv)]
             subprocess.run(command, cwd=source, check=True, env=clean())
         shutil.rmtree(source)  # nothing may be found there
+        (self.folder / "steps").write_text(made_by)
 
     def start(self, servers: LocalServers, role: str) -> None:
         """Until the health check answers, and down again by SIGTERM."""
@@ -85,8 +102,8 @@ class Proof:
             print(f"{self.service} {role}: ports {ports}")
             check(ports)
 
-    def report(self) -> None:
-        """Sizes, and that torch is where it should be."""
+    def report(self) -> dict[str, object]:
+        """What is inside, and that torch is where it should be."""
         packages = next((self.venv / "lib").glob("python*/site-packages"))
         size = sum(path.lstat().st_size for path in packages.rglob("*") if not path.is_dir())
         torch = (packages / "torch").is_dir()
@@ -97,6 +114,48 @@ class Proof:
         )
         if torch and self.service in TORCHLESS:
             sys.exit(f"{self.service} has torch")
+        return {
+            "steps": self.installed,
+            "day": f"{datetime.now(UTC):%Y-%m-%d}",
+            "python": platform.python_version(),
+            "megabytes": round(size / 1e6),
+            "packages": len(python),
+            "not_proven": unproven(self.service),
+        }
+
+
+def steps(service: str) -> str:
+    """Digest of all that says what an image installs and starts: its Dockerfile, the steps, and
+    the versions of what it asks for by name.
+    """
+    dockerfile = (ROOT / "services" / service / "Dockerfile").read_text()
+    asked = subprocess.run(
+        [sys.executable, "images/requirements.py", service],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    names = {re.split(r"[\[<>=]", line)[0] for line in asked}
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    parts = [dockerfile, *((ROOT / "images" / name).read_text() for name in STEPS), *asked]
+    parts += [pin for pin in pins if pin.partition("==")[0] in names]
+    lines = (line.strip() for part in parts for line in part.splitlines())
+    text = "\n".join(line for line in lines if line and not line.startswith("#"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def unproven(service: str) -> list[str]:
+    """Lines of the Dockerfile that nothing here stands for."""
+    text = (ROOT / "services" / service / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    wanted = ("FROM ", "RUN apt-get", "RUN TORCH_CUDA_ARCH_LIST", "ARG TORCH_INDEX")
+    return [line for line in lines if line.startswith(wanted)]
+
+
+def note(service: str, facts: Mapping[str, object]) -> None:
+    """Into the record, which is committed."""
+    known = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
+    known[service] = facts
+    ordered = {each: known[each] for each in SERVICES if each in known}
+    RECORD.write_text(json.dumps(ordered, indent=1) + "\n")
 
 
 def clean() -> dict[str, str]:
@@ -173,19 +232,20 @@ def ask(ports: Mapping[str, int | None]) -> str:
 def main() -> None:
     """One service, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("service", nargs="+")
+    parser.add_argument("service", nargs="*", choices=(*SERVICES, []), help="all without one")
     parser.add_argument("--keep", type=Path, help="folder that is not deleted")
     arguments = parser.parse_args()
-    for service in arguments.service:
+    for service in arguments.service or SERVICES:
         with contextlib.ExitStack() as stack:
             made = stack.enter_context(tempfile.TemporaryDirectory(prefix="avatar-image-"))
             proof = Proof(service, (arguments.keep or Path(made)) / service)
-            if not proof.venv.exists():
+            if proof.installed != steps(service):
                 proof.install()
-            proof.report()
+            facts = proof.report()
             servers = stack.enter_context(LocalServers.start(proof.folder / "servers"))
             for role in ROLES.get(service, ("",)):
                 proof.start(servers, role)
+        note(service, facts)
         print(f"{service}: proven")
 
 

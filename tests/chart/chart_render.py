@@ -80,6 +80,8 @@ SWITCHES: dict[str, Values] = {
     "priorities": {"priorityClasses": {"create": True}, "commonLabels": {"team": "faces"}},
     "bare": {"topologySpread": {"enabled": False}, "podDisruptionBudgets": {"enabled": False}},
     "named": {"fullnameOverride": "faces", "image": {"pullSecrets": ["pull"]}},
+    "backup": {"backup": {"enabled": True}},
+    "backup-external": {"backup": {"enabled": True, "existingClaim": "far"}, **_EXTERNAL},
     "settings": {
         "gateway": {"env": {"AVATAR_RATE_PER_S": 5}, "podAnnotations": {"a": "b"}},
         "trainer": {"worker": {"env": {"AVATAR_TRAINER_CHECKPOINT_S": "20"}}},
@@ -162,6 +164,8 @@ def pod_templates(manifest: Manifest) -> list[Manifest]:
             return [manifest]
         case "Deployment" | "StatefulSet" | "Job":
             return [spec["template"]]
+        case "CronJob":
+            return [spec["jobTemplate"]["spec"]["template"]]
         case "ScaledJob":
             return [spec["jobTargetRef"]["template"]]
         case "RayService":

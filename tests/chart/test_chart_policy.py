@@ -26,7 +26,8 @@ def test_pods_satisfy_the_restricted_standard(case: str) -> None:
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}, pod.name
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod.spec), pod.name
         kinds = {kind for volume in pod.spec["volumes"] for kind in volume} - {"name"}
-        assert kinds <= {"emptyDir", "configMap", "secret"}, pod.name
+        kept = {"persistentVolumeClaim"} if pod.part == "backup" else set()
+        assert kinds <= {"emptyDir", "configMap", "secret"} | kept, pod.name
     for pod, container in _all(case):
         context = container["securityContext"]
         assert context["allowPrivilegeEscalation"] is False, pod.name
@@ -110,7 +111,8 @@ def test_ways_out_are_ways_in(case: str) -> None:
 def test_nobody_reaches_redis_but_who_keeps_something_there() -> None:
     callers = {b for a, b, _ in _ways(render("default"), "ingress", "from") if a == "redis"}
     queues = {"preprocess", "trainer", "preprocess-worker", "trainer-worker", "dubbing-worker"}
-    assert callers == {"gateway", *queues}
+    # Renderers ask whether consents stand; the backup is let in before it is switched on.
+    assert callers == {"gateway", "renderer", "backup", *queues}
 
 
 def test_the_outside_is_closed_but_for_webhooks() -> None:

@@ -15,7 +15,8 @@ from chart_render import CASES, Manifest, Pod, of_kind, pods, render
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
-from services.common.settings import PREFIX, ServiceSettings, load
+from services.common.settings import PREFIX, DataSettings, ServiceSettings, load
+from services.gateway.backup.command import parser
 
 _SECRET = "s3cret-s3cret-s3cret"
 
@@ -47,7 +48,7 @@ def _ours(case: str) -> list[tuple[Pod, Manifest, str]]:
     for pod in pods(render(case)):
         container = pod.spec["containers"][0]
         match = re.search(r"/avatar-(\w+):", container["image"])
-        if match and pod.part not in ("bootstrap", "test"):
+        if match and pod.part not in ("bootstrap", "test", "backup"):
             found.append((pod, container, match[1]))
     return found
 
@@ -96,6 +97,29 @@ def test_services_can_start_with_what_they_are_told(
         assert isinstance(settings, BaseSettings), pod.name
         assert settings.redis_url.get_secret_value().count(_SECRET) == 1
         assert "svc.cluster.local" in settings.storage.url or "example" in settings.storage.url
+
+
+@pytest.mark.parametrize("case", ["backup", "backup-external"])
+def test_the_backup_is_told_where_the_data_are_and_no_more(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cron,) = of_kind(render(case), "CronJob")
+    (pod,) = pods([cron])
+    container = pod.spec["containers"][0]
+    environment = _environment(container, tmp_path)
+    told = {name for name in environment if name.startswith(PREFIX)}
+    assert told <= _variables(DataSettings)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert load(DataSettings).redis_url.get_secret_value().count(_SECRET) == 1
+    assert container["args"][:2] == ["-m", "services.gateway.backup"]
+    parsed = parser().parse_args(container["args"][2:])
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert (parsed.command, str(parsed.folder)) == ("save", mounted["backup"])
+    (volume,) = (v for v in pod.spec["volumes"] if v["name"] == "backup")
+    claims = {claim["metadata"]["name"] for claim in of_kind(render(case), "PersistentVolumeClaim")}
+    claim = volume["persistentVolumeClaim"]["claimName"]
+    assert (claim in claims) == (case == "backup")
 
 
 @pytest.mark.parametrize("case", ["live-route", "live-ingress", "values-production.yaml"])

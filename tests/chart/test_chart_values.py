@@ -68,6 +68,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"gateway": {"live": {"enabled": True}}},
         "gateway.live.enabled with up to 20 pods: a session stays with its pod",
     ),
+    "a schedule that is none": (
+        {"backup": {"schedule": "every hour"}},
+        "at '/backup/schedule': 'every hour' does not match pattern",
+    ),
     "an Ingress without a host": ({"ingress": {"enabled": True}}, "set ingress.host"),
     "fewer at most than at least": (
         {"gateway": {"autoscaling": {"minReplicas": 5, "maxReplicas": 2}}},
@@ -137,6 +141,7 @@ def test_the_notes_tell_the_next_command() -> None:
     notes = render_values({})["avatar/templates/NOTES.txt"]
     assert "helm test demo -n talking" in notes
     assert "kubectl -n talking get secret demo-avatar-bootstrap-key" in notes
+    assert "Nothing here is backed up" in notes
     assert "For trials only: Redis and the S3 server run here" in notes
     notes = render_values({"ingress": {"enabled": True, "host": "a.example", "tlsSecret": "t"}})[
         "avatar/templates/NOTES.txt"

@@ -78,7 +78,7 @@ renderer:
   drainSeconds: {{ $v.renderer.drainSeconds }}
   grace: {{ add $v.renderer.drainSeconds 15 }}
   from: [dubbing-worker, test{{ if $v.gateway.live.enabled }}, gateway{{ end }}]
-  to: [storage]
+  to: [redis, storage]
 preprocess-worker:
   service: preprocess
   args: [-m, services.preprocess, work]

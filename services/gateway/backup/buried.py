@@ -2,7 +2,7 @@
 
 Their names are collected with every backup and kept beside them for good. A restore gives no
 object of them back, has the gateway erase their records as if it was asked to once more, deletes
-the keys and revokes the consents.
+the keys and revokes the consents; one that was deleted comes back as a revoked one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def noticed(now: Records, before: Records) -> Iterator[str]:
 def _erased(
     tenant: str, name: str, record: Mapping[str, Any], before: Records, now: Records
 ) -> Iterator[str]:
-    for kind in ("avatar", "dub"):
+    for kind in ("avatar", "dub", "consent"):
         old = before.get((tenant, kind, name))
         if old is None and record.get("collection") != f"{kind}s":
             continue

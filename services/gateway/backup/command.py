@@ -28,7 +28,7 @@ BROKEN = 5
 
 def main() -> int:
     """Exit code 5: the backup was made, and avatars or dubs in it lack files."""
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     try:
         settings = load(DataSettings)
         logs.configure("backup", settings.log_level)
@@ -65,9 +65,10 @@ def _run(arguments: argparse.Namespace, settings: DataSettings) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="services.gateway.backup", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
+    made = argparse.ArgumentParser(prog="services.gateway.backup", description=__doc__)
+    commands = made.add_subparsers(dest="command", required=True)
     saving = commands.add_parser("save", help="copy Redis and the bucket while everything runs")
     saving.add_argument("folder", type=Path)
     saving.add_argument("--keep-days", type=float, default=30.0, help="how long backups are kept")
@@ -82,4 +83,4 @@ def _parser() -> argparse.ArgumentParser:
     since.add_argument(
         "--nothing-gone", action="store_true", help="nothing was, as far as anybody knows"
     )
-    return parser
+    return made

@@ -61,10 +61,24 @@ def restore(
         FailedPrecondition: the installation is not empty.
         CorruptData: the backup is damaged.
         InputError: a name in ``gone`` is none.
+        Conflict: a backup is under way.
     """
+    with vault.held():
+        return _restore(redis, redis_url, store, vault, check_names(gone), name, told)
+
+
+def _restore(
+    redis: Redis,
+    redis_url: str,
+    store: ObjectStore,
+    vault: Vault,
+    gone: Iterable[str],
+    name: str,
+    told: Told,
+) -> Restored:
     backup = vault.backup(name)
     entries, objects = backup.entries(), backup.objects()
-    buried = vault.bury(check_names(gone), backup.manifest.taken_s)
+    buried = vault.bury(gone, backup.manifest.taken_s)
     erased = prefixes(buried)
     wanted = [each for each in objects if not each.key.startswith(erased)]
     _begin(redis)

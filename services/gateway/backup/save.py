@@ -55,7 +55,13 @@ def save(
 
     Raises:
         SyncTalkError: Redis or the store cannot be read; no backup has appeared then.
+        Conflict: another backup is under way.
     """
+    with vault.held():
+        return _save(redis, store, vault, keep_s, told)
+
+
+def _save(redis: Redis, store: ObjectStore, vault: Vault, keep_s: float, told: Told) -> Saved:
     earlier = vault.backups()
     before = records(earlier[-1].entries()) if earlier else {}
     snapshot = take(redis)

@@ -10,17 +10,19 @@ uploaded. It is not encrypted; let the volume do that.
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.common.errors import CorruptData, NotFound
+from services.common.errors import Conflict, CorruptData, NotFound
 from services.gateway.backup.snapshot import Entry
 
 SCHEMA_VERSION = 1
@@ -101,6 +103,26 @@ class Vault:
         for part in ("objects", "backups"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Alone with it, and without what a killed one has left.
+
+        Raises:
+            Conflict: another backup or restore is under way.
+        """
+        with (self.folder / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict(
+                    f"another backup or restore is under way in {self.folder}",
+                    reason="BACKUP_UNDER_WAY",
+                    remedy="Wait for its end.",
+                ) from None
+            for left in (*self.folder.glob(".copying.*"), *self.folder.glob("backups/.*.part")):
+                shutil.rmtree(left)
+            yield
 
     def content(self, sha256: str) -> Path:
         """Where the content of this digest lies, or would."""

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from redis import Redis
 from suite import Suite
 
-from services.common.errors import CorruptData, FailedPrecondition
+from services.common.errors import Conflict, CorruptData, FailedPrecondition
 from services.common.local import LocalServers
 from services.common.settings import StorageSettings
 from services.common.storage import ObjectStore
@@ -203,6 +203,16 @@ def test_old_backups_go_and_the_newest_stays(vault: Vault, elsewhere: LocalServe
         second = save(redis, store, vault)
         assert [each.name for each in vault.backups()] == [second.backup.name]
         assert contents(vault) == []
+
+
+def test_two_do_not_work_in_one_folder(vault: Vault, elsewhere: LocalServers) -> None:
+    with connect_raw(elsewhere.redis_url) as redis:
+        with vault.held(), pytest.raises(Conflict, match="under way"):
+            save(redis, store_of(elsewhere), vault)
+        left = vault.folder / "backups" / ".20200101T000000Z.part"  # by one that was killed
+        left.mkdir()
+        save(redis, store_of(elsewhere), vault)
+        assert not left.exists()
 
 
 def test_a_name_of_nothing_that_can_be_erased_is_refused(
