@@ -18,7 +18,7 @@ from synctalk.errors import InputError
 OnBytes = Callable[[int, int], None]
 """Told of the bytes that have passed, and of those in all."""
 
-Kind = Literal["video", "audio", "document"]
+Kind = Literal["video", "audio", "image", "document"]
 
 _CHUNK = 256 << 10
 _TIMEOUT = httpx.Timeout(120.0, connect=5.0)
@@ -44,9 +44,7 @@ def check_file(path: Path) -> int:
     return size
 
 
-def upload(
-    api: Api, path: Path, kind: Literal["video", "audio", "image"], on_bytes: OnBytes
-) -> str:
+def upload(api: Api, path: Path, kind: Kind, on_bytes: OnBytes) -> str:
     """Store a file, straight from disk; returns the id of the upload.
 
     A broken connection begins the file again, for as long as the API's patience lasts.

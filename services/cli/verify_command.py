@@ -32,11 +32,11 @@ def verify(
 
     def work(screen: Screen) -> Outcome:
         from services.cli import words
-        from services.cli.transfer import check_file, upload
+        from services.cli.transfer import Kind, check_file, upload
         from services.cli.waiting import bytes_shown
 
         check_file(file)
-        kind = "image" if file.suffix.lower() in _PICTURES else "video"
+        kind: Kind = "image" if file.suffix.lower() in _PICTURES else "video"
         with context.obj.connect(screen) as api:
             stored = upload(api, file, kind, bytes_shown(screen, "upload"))
             found = api.post("verify", {"upload": stored})
