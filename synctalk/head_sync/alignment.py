@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synctalk.head_sync.geometry import Float, Poses, exp_so3
 from synctalk.head_sync.pyramid import Pyramid
@@ -28,12 +29,14 @@ class Appearance:
         normals: [N, 3] outward unit normals.
         intensity: [L, N] high-passed grey levels, one row a pyramid level, finest first.
         weights: [N] reliability, from rigidity and from how well the points kept to their mean.
+        outline: [N] which of the points are the outline's; the others are the solid head's.
     """
 
     points: Float
     normals: Float
     intensity: Float
     weights: Float
+    outline: NDArray[np.bool_]
 
     def head(self, count: int) -> Appearance:
         """The first ``count`` points (they are in random order, so an even subset)."""
@@ -42,11 +45,13 @@ class Appearance:
             self.normals[:count],
             self.intensity[:, :count],
             self.weights[:count],
+            self.outline[:count],
         )
 
     def seen_from(self, pose: FramePose) -> Appearance:
         """The same with the weights of points that do not face the camera taken away."""
-        return replace(self, weights=self.weights * visibility(self.points, self.normals, pose))
+        seen = visibility(self.points, self.normals, self.outline, pose)
+        return replace(self, weights=self.weights * seen)
 
 
 @dataclass(frozen=True)
@@ -104,24 +109,58 @@ class System:
         return np.asarray(schur / self.sigma**2)
 
 
-def visibility(points: Float, normals: Float, pose: FramePose) -> Float:
-    """[N] in [0, 1]: how far surface points [N, 3] face the camera."""
+def visibility(points: Float, normals: Float, outline: NDArray[np.bool_], pose: FramePose) -> Float:
+    """[N] in [0, 1]: how far surface points [N, 3] face the camera; the outline always does."""
     eye = -pose.R.T @ pose.t
     towards = eye - points
     distance = np.sqrt(np.einsum("nk,nk->n", towards, towards))
     facing = np.einsum("nk,nk->n", normals, towards) / distance
-    return np.asarray(np.clip((facing - GRAZING) / (FACING - GRAZING), 0, 1))
+    return np.where(outline, 1.0, np.clip((facing - GRAZING) / (FACING - GRAZING), 0, 1))
 
 
-def _columns(J: Float, camera: Float, t: Float, focal: float, du: Float, dv: Float) -> None:
+def _rolled(R: Float) -> tuple[float, float]:
+    """Cosine and sine, up to a common factor, of what ``R`` turns about the camera's axis."""
+    return R[0, 0] - R[1, 1], R[1, 0] + R[0, 1]
+
+
+def upright(R: Float) -> Float:
+    """The rotation of a head that faces the camera, rolled as ``R`` is."""
+    c, s = np.array(_rolled(R)) / np.hypot(*_rolled(R))
+    return np.array([[c, s, 0], [s, -c, 0], [0, 0, -1.0]])
+
+
+def camera_points(points: Float, outline: NDArray[np.bool_], pose: FramePose) -> Float:
+    """Points [N, 3] of the head in camera axes, [3, N] mm.
+
+    The outline's plane faces the camera; only its distance behind the face turns with the head.
+    """
+    camera: Float = pose.R @ points.T
+    turned = np.column_stack([upright(pose.R)[:, :2], pose.R[:, 2]])
+    camera[:, outline] = turned @ points[outline].T
+    return camera + pose.t[:, None]
+
+
+def _columns(
+    J: Float, camera: Float, appearance: Appearance, pose: FramePose, focal: float, du: Float,
+    dv: Float,
+) -> None:  # fmt: skip
     """Fill rows 0-5 of J [8, N] with d intensity / d (w, v)."""
     a, b = (
         np.multiply(du, focal / camera[2], out=J[3]),
         np.multiply(dv, focal / camera[2], out=J[4]),
     )
     c = np.divide(-(a * camera[0] + b * camera[1]), camera[2], out=J[5])
-    x, y, z = camera - t[:, None]
+    x, y, z = camera - pose.t[:, None]
     J[0], J[1], J[2] = y * c - z * b, z * a - x * c, x * b - y * a
+    flat, R = appearance.outline, pose.R
+    x, y, z = np.outer(R[:, 2], appearance.points[flat, 2])
+    a, b, c = J[3:6, flat]
+    tilt, nod = y * c - z * b, z * a - x * c
+    roll = J[2, flat] - (x * b - y * a)  # of the plane alone
+    cosine, sine = _rolled(R)
+    size = cosine**2 + sine**2
+    J[0, flat] = tilt - roll * (cosine * R[2, 0] + sine * R[2, 1]) / size
+    J[1, flat] = nod + roll * (cosine * R[2, 1] - sine * R[2, 0]) / size
 
 
 def linearise(
@@ -131,7 +170,7 @@ def linearise(
 
     ``appearance`` is what this frame sees of the head: its weights include visibility.
     """
-    camera = pose.R @ appearance.points.T + pose.t[:, None]
+    camera = camera_points(appearance.points, appearance.outline, pose)
     x, y = (K[0, 0] * camera[k] / camera[2] + K[k, 2] for k in range(2))
     image, du, dv = pyramid.lookup(x, y, level)
     target = appearance.intensity[level]
@@ -141,7 +180,7 @@ def linearise(
     sigma = (1.4826 * float(np.median(seen)) if len(seen) else 0.0) + MIN_SIGMA
     weights = appearance.weights * np.minimum(1, HUBER_SIGMAS * sigma / np.maximum(size, 1e-9))
     J = np.empty((8, len(target)))
-    _columns(J, camera, pose.t, K[0, 0], du, dv)
+    _columns(J, camera, appearance, pose, K[0, 0], du, dv)
     J[6], J[7] = -GAIN_STEP * target, -1.0
     return System(J, residual, weights, sigma, camera, (du, dv))
 

@@ -17,7 +17,7 @@ from synctalk.head_sync.geometry import Float
 
 if TYPE_CHECKING:
     from synctalk.head_sync.alignment import System
-    from synctalk.head_sync.photometric import PointStatistics
+    from synctalk.head_sync.keyframes import PointStatistics
 from synctalk.head_sync.surface import Samples, Surface
 
 FACE_PRIOR_MM, SHELL_PRIOR_MM, SMOOTH_MM = 6.0, 12.0, 1.0

@@ -31,12 +31,13 @@ from synctalk.head_sync.alignment import (
     fit_exposure,
     linearise,
     stack_poses,
-    visibility,
 )
-from synctalk.head_sync.depth import DepthSolver, depth_derivative
-from synctalk.head_sync.geometry import Float, Poses, project
-from synctalk.head_sync.pyramid import Grey, Pyramid, box_around, build_pyramid
-from synctalk.head_sync.surface import Samples, Surface, sample_surface
+from synctalk.head_sync.depth import DepthSolver
+from synctalk.head_sync.geometry import Float, Poses
+from synctalk.head_sync.keyframes import Camera, Keyframe, PointStatistics, measure_points
+from synctalk.head_sync.pyramid import Grey
+from synctalk.head_sync.selection import choose_samples
+from synctalk.head_sync.surface import Samples, Surface
 
 Image = NDArray[np.uint8]
 IMAGE_NOISE_VARIANCE = 9.0  # grey levels squared: coding noise and texture detail
@@ -56,6 +57,8 @@ class PhotometricConfig:
         face_px: face width to which larger footage is halved.
         min_weight: rigidity below which a triangle is not sampled.
         workers: threads; frames are independent.
+        outline: align the head's edge before the background, too. Truer rotations of the virtual
+            subject; what it gives an avatar has yet to be measured (docs/research/tracker.md).
     """
 
     enabled: bool = True
@@ -65,29 +68,7 @@ class PhotometricConfig:
     face_px: float = 320.0
     min_weight: float = 0.25
     workers: int = 2
-
-
-@dataclass(frozen=True)
-class Camera:
-    """What is needed to cut a head out of a frame.
-
-    Args:
-        K: [3, 3] intrinsics, px.
-        size: (width, height), px.
-        octave: halvings of the finest level used.
-        n_levels: pyramid levels.
-    """
-
-    K: Float
-    size: tuple[int, int]
-    octave: int
-    n_levels: int = 3
-
-    def pyramid(self, grey: Grey, pose: FramePose, vertices: Float) -> Pyramid:
-        """The pyramid of the head in a frame."""
-        uv = project(vertices @ pose.R.T + pose.t, self.K)
-        box = box_around(uv, 24 << self.octave, self.size)
-        return build_pyramid(grey, box, self.octave, self.n_levels)
+    outline: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,33 +90,6 @@ class PhotometricModel:
     residual_after: float
 
 
-@dataclass(frozen=True)
-class Keyframe:
-    """A kept frame: its pyramid and where the head is now believed to be."""
-
-    pyramid: Pyramid
-    pose: FramePose
-
-
-@dataclass(frozen=True)
-class PointStatistics:
-    """Moments of the points' intensities over key frames, and mean depth derivatives.
-
-    Args:
-        mean: [L, N], variance: [L, N] grey levels.
-        variance: see ``mean``.
-        gradient: [N] mean gradient magnitude at the finest level.
-        depth_column: [N] mean d intensity / d depth.
-        seen: [N] sum of visibilities.
-    """
-
-    mean: Float
-    variance: Float
-    gradient: Float
-    depth_column: Float
-    seen: Float
-
-
 def grey_of(frame: Image) -> Grey:
     """Luma of an RGB frame."""
     return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
@@ -147,67 +101,12 @@ def keyframe_indices(valid: NDArray[np.bool_], count: int) -> NDArray[np.intp]:
     return known[np.unique(np.linspace(0, len(known) - 1, count).round().astype(np.intp))]
 
 
-def measure_points(
-    keyframes: Sequence[Keyframe], samples: Samples, surface: Surface, camera: Camera
-) -> PointStatistics:
-    """Look every sample up in every key frame at the present poses."""
-    points, normals = samples.interpolate(surface.vertices), samples.unit_normals(surface)
-    along = samples.interpolate(surface.normals)
-    L, N = camera.n_levels, len(samples)
-    first, second = np.zeros((L, N)), np.zeros((L, N))
-    seen, gradient, depth = np.full(N, 1e-6), np.zeros(N), np.zeros(N)
-    K, size = camera.K, camera.size
-    for frame in keyframes:
-        pose = frame.pose
-        X = pose.R @ points.T + pose.t[:, None]
-        x, y = (K[0, 0] * X[k] / X[2] + K[k, 2] for k in range(2))
-        inside = (x > 2) & (x < size[0] - 2) & (y > 2) & (y < size[1] - 2)
-        weight = visibility(points, normals, pose) * inside
-        seen += weight
-        for level in range(L):
-            image, du, dv = frame.pyramid.lookup(x, y, level)
-            value = (image - pose.bias) / pose.gain
-            first[level] += weight * value
-            second[level] += weight * value**2
-            if level == 0:
-                gradient += weight * np.hypot(du, dv)
-                depth += weight * depth_derivative(X, (du, dv), pose.R @ along.T, K[0, 0])
-    mean = first / seen
-    variance = np.maximum(second / seen - mean**2, 0)
-    return PointStatistics(mean, variance, gradient / seen, depth / seen, seen)
-
-
-def choose_samples(
-    keyframes: Sequence[Keyframe],
-    surface: Surface,
-    camera: Camera,
-    config: PhotometricConfig,
-    rng: np.random.Generator,
-) -> Samples:
-    """Surface points with texture that stays put, spread over 8 mm cells, in random order."""
-    dense = sample_surface(surface, 7 * config.points, config.min_weight, rng)
-    stats = measure_points(keyframes, dense, surface, camera)
-    score = stats.gradient / (np.sqrt(stats.variance[0]) + 2)
-    score[stats.seen < 0.05 * len(keyframes)] = 0
-    order = np.argsort(-score)
-    order = order[score[order] > 0]
-    cells = np.floor(dense.interpolate(surface.vertices)[order] / 8).astype(np.int64)
-    key = cells[:, 0] * 4096 + cells[:, 1]
-    by_key = np.argsort(key, kind="stable")
-    starts = np.r_[0, np.flatnonzero(np.diff(key[by_key])) + 1]
-    rank = np.empty(len(order), np.int64)
-    rank[by_key] = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-    per_cell = max(1, round(config.points / max(len(starts), 1) * 1.5))
-    chosen = order[rank < per_cell][: config.points]
-    return dense.take(rng.permutation(chosen))
-
-
 def appearance_of(samples: Samples, surface: Surface, stats: PointStatistics) -> Appearance:
     """The appearance that the key frames show at their present poses."""
     rigidity = samples.interpolate(surface.weights)
     weights = rigidity / (1 + stats.variance[0] / IMAGE_NOISE_VARIANCE)
     points, normals = samples.interpolate(surface.vertices), samples.unit_normals(surface)
-    return Appearance(points, normals, stats.mean, weights)
+    return Appearance(points, normals, stats.mean, weights, samples.on_outline(surface))
 
 
 def _normalise_gain(keyframes: list[Keyframe]) -> list[Keyframe]:
@@ -241,7 +140,8 @@ def build_model(
         Keyframe(camera.pyramid(grey, pose, surface.vertices), pose)
         for grey, pose in zip(greys, starts, strict=True)
     ]
-    samples = choose_samples(keyframes, surface, camera, config, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    samples = choose_samples(keyframes, surface, camera, config.points, config.min_weight, rng)
     depth = DepthSolver(surface, samples)
     with ThreadPoolExecutor(config.workers) as pool:
         for turn in range(config.rounds):

@@ -18,6 +18,7 @@ from synctalk.errors import FootageError
 from synctalk.face import FaceTrack, load_canonical_face
 from synctalk.head_sync.bundle import BundleConfig, adjust
 from synctalk.head_sync.geometry import Float, Poses, jitter, project, shot_slices
+from synctalk.head_sync.keyframes import Camera
 from synctalk.head_sync.landmarks import bend, landmarks_of, shape_of
 from synctalk.head_sync.motion import (
     Motion,
@@ -32,7 +33,6 @@ from synctalk.head_sync.motion import (
 )
 from synctalk.head_sync.photometric import (
     AlignedClip,
-    Camera,
     PhotometricConfig,
     align_clip,
     build_model,
@@ -42,7 +42,7 @@ from synctalk.head_sync.photometric import (
 from synctalk.head_sync.points import PointGroup, PointsConfig, PointTracker
 from synctalk.head_sync.pyramid import Grey
 from synctalk.head_sync.report import HeadSyncReport, StepReport
-from synctalk.head_sync.surface import FaceModel, head_surface
+from synctalk.head_sync.surface import FaceModel, head_surface, with_outline
 from synctalk.head_sync.temporal import fill_gaps, regularised_step
 from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 
@@ -224,6 +224,8 @@ class _Stabilizer:
         config = self._config.photometric
         camera = self._camera(state.poses.at(index), motion.K, vertices)
         surface = head_surface(vertices, self._model)
+        if config.outline:
+            surface = with_outline(surface)
         fitted = self._stage("model", config.rounds * len(index))
         model, refined = build_model(
             greys, state.poses.at(index), surface, camera, config, fitted.advance

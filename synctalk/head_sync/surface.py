@@ -4,6 +4,11 @@ The face model ends at the hairline. What lies beyond turns with the skull more 
 cheeks and brows do and has longer levers, so the photometric step wants it. It is modelled as a
 coarse ellipsoid shell of an average head, whose depth the photometric step then corrects; points
 of the shell that do not move with the head (background, loose hair) lose their weight there.
+
+Where the head ends before the background is the strongest edge of all. What is seen there is no one
+place of the head: as it turns, other places become the outline. On a rounded head they lie at
+about the same depth, so the outline is modelled as a plane through the skull's centre that
+stays turned to the camera.
 """
 
 from __future__ import annotations
@@ -24,6 +29,9 @@ Int = NDArray[np.int64]
 SHELL_CENTRE_MM = np.array([0.0, 10.0, -75.0])
 SHELL_RADII_MM = np.array([84.0, 128.0, 103.0])
 SHELL_RINGS, SHELL_SPOKES = 10, 36
+OUTLINE_REACH = (0.75, 1.2)  # of the skull's radii: where heads of hair end
+OUTLINE_RINGS, OUTLINE_SPOKES = 4, 24
+OUTLINE_WEIGHT = 0.7  # it is not quite as rigid as the skull
 LOWEST_MM = -35.0  # nothing below is used: upper lip and jaw pull, neck and collar begin
 
 
@@ -62,6 +70,7 @@ class Surface:
         weights: [V] in [0, 1], rigidity.
         normals: [V, 3] unit vectors, outward; the direction in which depth is corrected.
         n_face: the first ``n_face`` vertices are the face model's.
+        n_solid: vertices from this one on are the outline's.
     """
 
     vertices: Float
@@ -69,6 +78,7 @@ class Surface:
     weights: Float
     normals: Float
     n_face: int
+    n_solid: int
 
     def displaced(self, offsets_mm: Float) -> Surface:
         """The surface with its vertices moved along the normals by ``offsets_mm`` [V]."""
@@ -100,6 +110,14 @@ class Samples:
         """Some of the points."""
         return Samples(self.corners[index], self.bary[index])
 
+    def on_outline(self, surface: Surface) -> NDArray[np.bool_]:
+        """[N] which of the points are the outline's."""
+        return np.asarray(self.corners[:, 0] >= surface.n_solid)
+
+    def joined(self, other: Samples) -> Samples:
+        """These points and then those of ``other``."""
+        return Samples(np.r_[self.corners, other.corners], np.r_[self.bary, other.bary])
+
     def interpolate(self, values: Float) -> Float:
         """Values [V, ...] of the vertices at the points, [N, ...]."""
         return np.asarray(np.einsum("nk,nk...->n...", self.bary, values[self.corners]))
@@ -129,17 +147,22 @@ def vertex_normals(vertices: Float, triangles: Int) -> Float:
     return _unit(out)
 
 
-def _shell() -> tuple[Float, Int]:
-    spokes = np.linspace(-0.15, 1.15, SHELL_SPOKES) * np.pi
-    rings = np.linspace(0.25, 0.5, SHELL_RINGS) * np.pi
+def _grid(rings: Float, spokes: Float) -> tuple[Float, Float, Int]:
+    """Ring and spoke of each vertex of a grid [rings, spokes], and its triangles."""
     ring, spoke = np.meshgrid(rings, spokes, indexing="ij")
-    directions = np.stack(
-        [np.sin(ring) * np.cos(spoke), np.sin(ring) * np.sin(spoke), np.cos(ring)], -1
-    )
     index = np.arange(ring.size).reshape(ring.shape)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
     triangles = np.concatenate([np.stack([a, c, b], -1), np.stack([b, c, d], -1)]).reshape(-1, 3)
-    return (SHELL_CENTRE_MM + SHELL_RADII_MM * directions).reshape(-1, 3), triangles
+    return ring.ravel(), spoke.ravel(), triangles
+
+
+def _shell() -> tuple[Float, Int]:
+    spokes = np.linspace(-0.15, 1.15, SHELL_SPOKES) * np.pi
+    ring, spoke, triangles = _grid(np.linspace(0.25, 0.5, SHELL_RINGS) * np.pi, spokes)
+    directions = np.stack(
+        [np.sin(ring) * np.cos(spoke), np.sin(ring) * np.sin(spoke), np.cos(ring)], -1
+    )
+    return SHELL_CENTRE_MM + SHELL_RADII_MM * directions, triangles
 
 
 def head_surface(face_vertices: Float, model: FaceModel) -> Surface:
@@ -159,15 +182,42 @@ def head_surface(face_vertices: Float, model: FaceModel) -> Surface:
     triangles = np.concatenate([np.asarray(model.triangles, np.int64), shell_triangles + n_face])
     rigid = np.concatenate([np.asarray(model.rigid_weight, np.float64), np.ones(len(shell))])
     weights = np.where(vertices[:, 1] > LOWEST_MM, rigid, 0.0)
-    return Surface(vertices, triangles, weights, vertex_normals(vertices, triangles), n_face)
+    normals = vertex_normals(vertices, triangles)
+    return Surface(vertices, triangles, weights, normals, n_face, len(vertices))
+
+
+def with_outline(surface: Surface) -> Surface:
+    """A head and the ring in which its outline is sought."""
+    spokes = np.linspace(-0.15, 1.15, OUTLINE_SPOKES) * np.pi
+    ring, spoke, triangles = _grid(np.linspace(*OUTLINE_REACH, OUTLINE_RINGS), spokes)
+    directions = np.stack([ring * np.cos(spoke), ring * np.sin(spoke), np.zeros_like(ring)], -1)
+    plane = SHELL_CENTRE_MM + SHELL_RADII_MM * directions
+    normals = np.tile([0.0, 0.0, 1.0], (len(plane), 1))
+    return Surface(
+        vertices=np.concatenate([surface.vertices, plane]),
+        triangles=np.concatenate([surface.triangles, triangles + surface.n_solid]),
+        weights=np.r_[surface.weights, np.where(plane[:, 1] > LOWEST_MM, OUTLINE_WEIGHT, 0.0)],
+        normals=np.concatenate([surface.normals, normals]),
+        n_face=surface.n_face,
+        n_solid=surface.n_solid,
+    )
 
 
 def sample_surface(
-    surface: Surface, count: int, min_weight: float, rng: np.random.Generator
+    surface: Surface,
+    count: int,
+    min_weight: float,
+    rng: np.random.Generator,
+    *,
+    outline: bool = False,
 ) -> Samples:
-    """Points spread evenly by area over the triangles whose corners all weigh ``min_weight``."""
+    """Points spread evenly by area over the triangles whose corners all weigh ``min_weight``.
+
+    They are the solid head's, or the outline's.
+    """
     a, b, c = (surface.vertices[surface.triangles[:, k]] for k in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     area = area * (surface.weights[surface.triangles].min(1) >= min_weight)
+    area = area * ((surface.triangles[:, 0] >= surface.n_solid) == outline)
     picked = rng.choice(len(area), count, p=area / area.sum())
     return Samples(surface.triangles[picked], rng.dirichlet(np.ones(3), count))
