@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-from live_house import PREFIX, RESULTS, House, Watched, open_house, speak, speech, watching
+from live_house import CONSENT, PREFIX, RESULTS, House, Watched, open_house, speak, speech, watching
 
 from h264_clips import Camera  # isort: skip
 from live_doubles import SUBJECT, FakeExpression, FakeRenderer, FakeRenderers, run, tone  # isort: skip
-from tiny import make_tiny_subject  # isort: skip
+from tiny import consented, make_tiny_subject  # isort: skip
 
 from services.common.artifacts import upload_folder
 from services.gateway.live.clock import SystemClock
@@ -105,9 +105,10 @@ def measure_session(house: House, folder: Path, arguments: argparse.Namespace) -
     load = round(os.getloadavg()[0], 2)
     avatar = arguments.avatar or make_tiny_subject(folder).avatar
     expression = house.suite.start("services.expression")
-    renderer = house.suite.start("services.renderer", WORK_DIR=str(folder / "work"))
+    settings = {"WORK_DIR": str(folder / "work"), "RENDERER_MAX_LATE_SHARE": "1"}
+    renderer = house.suite.start("services.renderer", **settings)  # late or not: it is measured
     house.start_gateway(expression, renderer)
-    bundle = upload_folder(house.store, avatar, PREFIX)
+    bundle = upload_folder(house.store, consented(avatar, CONSENT, folder), PREFIX)
     name = house.put_avatar(bundle)
     measured = (one_session(house, name, each, arguments.seconds) for each in arguments.heights)
     return {

@@ -36,6 +36,7 @@ from services.gateway.core import Tables  # noqa: E402
 from services.gateway.model import AvatarRecord, ConsentRecord, now_s  # noqa: E402
 
 PREFIX = "tenants/bench/avatars/av_bench/bundles/v1"
+CONSENT = "tenants/bench/consents/con_bench"
 RESULTS = ROOT / "benchmarks" / "results"
 SPEECH = ROOT / "samples" / "speech.wav"
 OPERATOR = "the operator's key of this benchmark"

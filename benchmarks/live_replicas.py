@@ -23,9 +23,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from live_house import PREFIX, RESULTS, House, Watched, open_house, speak, speech, watching
+from live_house import CONSENT, PREFIX, RESULTS, House, Watched, open_house, speak, speech, watching
 
-from tiny import make_tiny_subject  # isort: skip
+from tiny import consented, make_tiny_subject  # isort: skip
 
 from benchmarks.quick_serve import DOWNSCALE_DELAY_S
 from services.common.artifacts import upload_folder
@@ -154,7 +154,7 @@ def main() -> None:
             RENDERER_MAX_REPLICAS=MOST, RENDERER_MAX_LATE_SHARE=1, RPC__DRAIN_S=60,
         )  # fmt: skip
         house.start_gateway(expression, renderer)
-        house.put_avatar(upload_folder(house.store, avatar, PREFIX))
+        house.put_avatar(upload_folder(house.store, consented(avatar, CONSENT, folder), PREFIX))
         result = asyncio.run(come_and_go(house, arguments.height))
     result["machine"] = asdict(describe_machine())
     text = json.dumps(result, indent=2)
