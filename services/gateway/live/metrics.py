@@ -18,6 +18,9 @@ HELD_UP_S = Counter(
 )
 MOVES = Counter("synctalk_live_moves", "Sessions taken up by another renderer", ["why"])
 SIZES = Counter("synctalk_live_size_changes", "Changes of resolution", ["to"])
+CATCH_UPS = Counter(
+    "synctalk_live_catch_ups", "Times that frames were left out: the picture stayed behind"
+)
 INTERRUPTIONS = Counter("synctalk_live_interruptions", "Interruptions")
 REFUSED = Counter("synctalk_live_refused", "Sessions that were not opened", ["reason"])
 ENDED = Counter("synctalk_live_ended", "Sessions that ended", ["reason"])

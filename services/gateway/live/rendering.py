@@ -144,6 +144,13 @@ class Rendering:
             stream.last_sent = stream.last_came = resume - 1
             self._put(stream, Interrupt(resume))
 
+    def catch_up(self, resume: int) -> None:
+        """Leave out what was not made in time: go on at frame ``resume``."""
+        later = [each for each in self._history if each.slot >= resume]
+        self.interrupt(resume)
+        for features in later:
+            self.send(features)
+
     def request_key_frame(self) -> None:
         """Let the next frame be one that a decoder can begin with."""
         for stream in self._streams[-1:]:

@@ -31,6 +31,7 @@ from synctalk.errors import SyncTalkError
 log = logs.logger(__name__)
 _OUT = 500  # what a connection may be behind, 5 s and more
 _RESUME_S = 0.1  # about what features and a frame take
+_BEHIND, _LASTING = 5, 12  # frames
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,8 @@ class LiveSession:
         self._subscriptions: list[Subscription] = []
         self._shown = -1
         self._excused = 0  # frames before it are not late: an interruption has dropped them
+        self._left_out = -1  # frames before it were, lately
+        self._behind = 0  # turns in a row at which the picture was far behind
         self._n_frames = self._held = self._interruptions = self._size_changes = 0
         self._active_s = self._unattended_s = self._began_s = clock.now_s()
         self._timeline = Timeline(self._buffer, self._began_s, settings.delay_ms)
@@ -236,7 +239,7 @@ class LiveSession:
         speaking = self._timeline.speaking
         for segment in self._timeline.interrupt():
             self._emit(segment)
-        resume = max(self._timeline.frame_at(self._clock.now_s() + _RESUME_S), self._shown + 1)
+        resume = self._soonest()
         if speaking:
             self._excused = resume
             self._rendering.interrupt(resume)
@@ -246,6 +249,10 @@ class LiveSession:
             metrics.INTERRUPTIONS.inc()
         self._emit(InterruptedOut(resume))
         return resume
+
+    def _soonest(self) -> int:
+        """The first frame that can still be made for its turn."""
+        return max(self._timeline.frame_at(self._clock.now_s() + _RESUME_S), self._shown + 1)
 
     def request_key_frame(self) -> None:
         """Somebody lost a picture."""
@@ -386,6 +393,7 @@ class LiveSession:
         held = self._frames.next_slot <= slot
         if slot < self._excused:
             return
+        self._look_behind(slot)
         if held:
             self._held += 1
             metrics.HELD.inc()
@@ -395,6 +403,15 @@ class LiveSession:
             self._rendering.resize(self._wanted_px())
             metrics.SIZES.labels(f"{self._quality.scale:g}").inc()
             self._size_changes += 1
+
+    def _look_behind(self, slot: int) -> None:
+        """Leave frames out where the picture stays behind: a renderer may only just keep up."""
+        late = slot - self._frames.next_slot >= _BEHIND and not self._rendering.away
+        self._behind = self._behind + 1 if late else 0
+        if self._behind >= _LASTING and self._frames.next_slot > self._left_out:
+            self._excused = self._left_out = self._soonest()
+            self._rendering.catch_up(self._left_out)
+            metrics.CATCH_UPS.inc()
 
     def _wanted_px(self) -> tuple[int, int]:
         width, height = self.size_px

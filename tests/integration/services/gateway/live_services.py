@@ -130,7 +130,7 @@ class Renderer(RendererServiceServicer):
             )
         )
         waiting: list[types_pb2.DrivingFeatures] = []
-        key, still = True, None
+        key, stills = True, dict[bool, renderer_pb2.EncodedFrame]()
         async for request in requests:
             kind = request.WhichOneof("message")
             if kind == "features":
@@ -147,10 +147,11 @@ class Renderer(RendererServiceServicer):
                 break
             while len(waiting) > 1:
                 due = waiting.pop(0)
-                frame = still or easel.draw(due.time_code.frame, due.lip_feature[0], key=key)
-                if STILL:  # the same picture each time, for benchmarks: it costs nothing
-                    still = frame
-                    frame.time_code.CopyFrom(due.time_code)
+                slot = due.time_code.frame
+                frame = stills.get(key) or easel.draw(slot, due.lip_feature[0], key=key)
+                if STILL:  # the same two pictures all the time, for benchmarks: they cost nothing
+                    stills[key] = frame
+                    frame.time_code.frame = slot
                 key = False
                 yield renderer_pb2.RenderLiveResponse(frame=frame)
         yield renderer_pb2.RenderLiveResponse(summary=renderer_pb2.RenderLiveSummary())

@@ -205,9 +205,38 @@ class FakeRenderer:
         await asyncio.sleep(self.load_s)
         self.sizes.append((size[0], size[1]))
         answers.put_nowait(Accepted(size[0], size[1]))
+        inbox: asyncio.Queue[ToRenderer | None] = asyncio.Queue()
+        reading = asyncio.create_task(self._read(features, inbox))
+        try:
+            await self._draw(subject, size, inbox, answers)
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+
+    @staticmethod
+    async def _read(
+        features: AsyncIterator[ToRenderer], inbox: asyncio.Queue[ToRenderer | None]
+    ) -> None:
+        """Ahead of what is drawn: an interruption is heard at once."""
+        async for message in features:
+            if isinstance(message, Interrupt):
+                forgotten = [inbox.get_nowait() for _ in range(inbox.qsize())]
+                for each in forgotten:
+                    if isinstance(each, Interrupt):
+                        inbox.put_nowait(each)
+            inbox.put_nowait(message)
+        inbox.put_nowait(None)
+
+    async def _draw(
+        self,
+        subject: Subject,
+        size: tuple[int, ...],
+        inbox: asyncio.Queue[ToRenderer | None],
+        answers: asyncio.Queue[FromRenderer | None],
+    ) -> None:
         waiting: deque[Features] = deque()
         since_key = GOP
-        async for message in features:
+        while (message := await inbox.get()) is not None:
             if isinstance(message, KeyFrame):
                 since_key = GOP
                 self.key_requests += 1

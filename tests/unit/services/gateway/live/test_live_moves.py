@@ -176,3 +176,28 @@ def test_lasting_lateness_makes_pictures_smaller_and_calm_makes_them_larger_agai
             assert stage.session.counters().size_changes == 2
 
     run(main())
+
+
+def test_a_picture_that_stays_behind_leaves_frames_out_and_is_in_time_again() -> None:
+    async def main() -> tuple[FakeRenderer, Seen]:
+        renderer = FakeRenderer(latency_s=0.039)  # it only just keeps up
+        async with on_stage(renderer) as stage:
+            await stage.wait(2)
+            stage.session.push_audio(tone(8))
+            renderer.latency_s = 1.0
+            await stage.wait(1)
+            renderer.latency_s = 0.039
+            await stage.wait(6)
+            return renderer, stage.seen
+
+    renderer, seen = run(main())
+    assert 1 <= len(renderer.interruptions) <= 3  # while it was slow, and no more
+    begin = seen.video[0][0]
+    slots = [slot for _, slot, _ in seen.video]
+    assert slots == sorted(set(slots))
+    for at, slot, level in seen.video:
+        if at > begin + 5:
+            assert at - (begin + FRAME_S * slot) < 3 * FRAME_S
+            assert level == 8000
+    blocks = [block for _, block, _ in seen.audio]
+    assert blocks == list(range(blocks[0], blocks[0] + len(blocks)))  # no sound is left out
