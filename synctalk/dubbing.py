@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import repeat, tee
 from pathlib import Path
 
@@ -40,7 +41,6 @@ from synctalk.provenance import (
     Claim,
     Provenance,
     Stamp,
-    new_mark_id,
     provenance_from_environment,
     sign_file,
 )
@@ -162,7 +162,7 @@ def dub(
     clock.lap("expression")
     provenance = provenance or provenance_from_environment()
     provenance.log_what_is_off()
-    mark_id = new_mark_id() if provenance.watermark else 0
+    mark_id = _mark_id(person, wav, provenance) if provenance.watermark else 0
     with _signed(Path(out), person, provenance, mark_id) as path:
         _render(
             person, driving, order, wav, path, _preset(Path(out), backdrop), portrait, torso,
@@ -174,6 +174,11 @@ def dub(
     return DubResult(
         Path(out), n_frames, n_frames / FPS, n_frames / total_s, per_frame, mark_id, provenance.sign
     )
+
+
+def _mark_id(person: Avatar, wav: NDArray[np.float32], provenance: Provenance) -> int:
+    """Of this footage and this audio: the same dub has the same mark."""
+    return provenance.mark_id(f"{person.manifest.source_sha256} {sha256(wav.tobytes()).hexdigest()}")
 
 
 @contextmanager

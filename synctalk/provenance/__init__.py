@@ -4,7 +4,6 @@ from synctalk.provenance.embedding import Marker
 from synctalk.provenance.settings import (
     OFF,
     Provenance,
-    new_mark_id,
     provenance_from_environment,
 )
 from synctalk.provenance.signing import Claim, ManifestSigner, sign_file
@@ -20,7 +19,6 @@ __all__ = [
     "Stamp",
     "Verification",
     "find_mark",
-    "new_mark_id",
     "provenance_from_environment",
     "sign_file",
     "verify",

@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import logging
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,11 +115,6 @@ class Provenance:
 
 OFF = Provenance(watermark=False, sign=False)
 """Nothing of it: for tests and comparisons of pictures, never for what is shown to anybody."""
-
-
-def new_mark_id() -> int:
-    """A random id, for what has no name."""
-    return secrets.randbelow(MAX_ID) + 1
 
 
 def provenance_from_environment(environment: Mapping[str, str] = os.environ) -> Provenance:

@@ -25,8 +25,8 @@ WATERMARK_ALGORITHM = "org.synctalk.watermark.1"
 _SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _CREATED = _SOURCE + "compositeWithTrainedAlgorithmicMedia"
 _ALONE = _SOURCE + "trainedAlgorithmicMedia"
-_MIMES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".webm": "video/webm"}
-_EMBEDS = (".mp4", ".mov")
+_WEBM = "video/webm"  # cannot hold a manifest
+_MIMES = {".mov": "video/quicktime", ".webm": _WEBM}
 
 SignCallback = Callable[[bytes], bytes]
 
@@ -97,18 +97,14 @@ def sign_file(path: Path, out: Path, claim: Claim, signer: ManifestSigner) -> Pa
     """Write ``path`` signed to ``out``, which appears whole; the sidecar's path if it needs one.
 
     Args:
-        path: MP4, MOV or WebM; it may be ``out`` itself.
+        path: WebM or MOV where ``out`` is named so, else MP4; it may be ``out`` itself.
 
     Raises:
-        InputError: the certificate is refused, or the file is of another kind.
+        InputError: the signer fails, its certificate is refused, or the file is of another kind.
     """
-    mime = _MIMES.get(out.suffix.lower())
-    if mime is None:
-        raise InputError(
-            f"{out}: cannot be signed.", reason="VIDEO_FORMAT", remedy="Write .mp4, .mov or .webm."
-        )
+    mime = _MIMES.get(out.suffix.lower(), "video/mp4")
     partial = out.with_name(f".{out.name}.{os.getpid()}.signed")
-    embeds = out.suffix.lower() in _EMBEDS
+    embeds = mime != _WEBM
     try:
         manifest = _sign(path, partial if embeds else Path(os.devnull), mime, claim, signer, embeds)
         if embeds:
