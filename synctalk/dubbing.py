@@ -178,7 +178,8 @@ def dub(
 
 def _mark_id(person: Avatar, wav: NDArray[np.float32], provenance: Provenance) -> int:
     """Of this footage and this audio: the same dub has the same mark."""
-    return provenance.mark_id(f"{person.manifest.source_sha256} {sha256(wav.tobytes()).hexdigest()}")
+    heard = sha256(wav.tobytes()).hexdigest()
+    return provenance.mark_id(f"{person.manifest.source_sha256} {heard}")
 
 
 @contextmanager
