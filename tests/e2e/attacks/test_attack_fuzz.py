@@ -26,7 +26,7 @@ def aim(suite: Suite, victim: Person) -> Aim:
 
 @contextmanager
 def gateway_stays(suite: Suite) -> Iterator[None]:
-    """Within, the gateway neither dies nor keeps more than 64 MiB and 50 files."""
+    """Within, the gateway neither dies nor keeps more than 128 MiB and 50 files."""
     before = suite.process("gateway")
     held = _held(before.pid)
     yield
@@ -34,7 +34,7 @@ def gateway_stays(suite: Suite) -> Iterator[None]:
     assert (after.pid, after.deaths) == (before.pid, before.deaths)
     files, memory = _held(after.pid)
     assert files < held[0] + 50
-    assert memory < held[1] + (64 << 20)
+    assert memory < held[1] + (128 << 20)
 
 
 def _held(pid: int | None) -> tuple[int, int]:
