@@ -154,17 +154,17 @@ class Eraser:
         jobs = await self._jobs(record)
         if children is None or not await self._stopped(jobs):
             return _LOOK_S
-        found = await list_all(self._gateway, record, jobs)
-        if record.done_s is None:  # before anything is deleted: whoever goes on knows of it
-            found += record.inventory
-            record = await self._update(record, inventory=found)
+        if not record.listed:  # before anything is deleted: whoever goes on knows of it
+            found = await list_all(self._gateway, record, jobs)
+            await self._update(record, inventory=record.inventory + found, listed=True)
+            return 0.0
         erased = await self._erase(record, jobs)
         if record.done_s is not None:
             await self._tables.erasures.delete(record.tenant, record.id)
             return 0.0
-        erased += children + Erased(
-            objects=len(found.objects), bytes=sum(each.size_bytes for each in found.objects)
-        )
+        objects = record.inventory.objects
+        sizes = sum(each.size_bytes for each in objects)
+        erased += children + Erased(objects=len(objects), bytes=sizes)
         await self._write_receipt(record, erased)
         again_s = now_s() + self._gateway.settings.erasure_again_s
         await self._update(record, erased=erased, done_s=now_s(), again_s=again_s)
@@ -184,6 +184,8 @@ class Eraser:
 
     async def _write_receipt(self, record: ErasureRecord, erased: Erased) -> None:
         """What a listing of the same places still finds stands in it, should there be anything."""
+        if await self._tables.receipts.find(record.tenant, record.id) is not None:
+            return  # another look was first
         left = await list_again(self._gateway, record)
         await self._gateway.audit.note(
             record.tenant, "system", "erase", f"{record.collection}/{record.id}",
@@ -206,6 +208,11 @@ class Eraser:
         total = Erased(dubs=len(record.dubs))
         for dub_id in record.dubs:
             child = await self._tables.erasures.find(record.tenant, dub_id)
+            if child is None and (
+                receipt := await self._tables.receipts.find(record.tenant, dub_id)
+            ):
+                total += receipt.erased
+                continue
             if child is None:
                 dub = await self._tables.dubs.find(record.tenant, dub_id)
                 if dub is None:

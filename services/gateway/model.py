@@ -466,7 +466,7 @@ class ErasureRecord(Record):
         uploads: those that it used.
         dubs: ids of dubs that are erased with an avatar.
         why: the request, or the consent that was revoked.
-        inventory: what was there, listed before anything is deleted.
+        inventory: what was there, once it is ``listed``: before anything is deleted.
         done_s: when everything was gone; its places are swept once more at ``again_s``.
     """
 
@@ -477,6 +477,7 @@ class ErasureRecord(Record):
     dubs: tuple[str, ...] = ()
     why: str = "request"
     inventory: Inventory = Inventory()
+    listed: bool = False
     erased: Erased = Erased()
     done_s: float | None = None
     again_s: float = 0.0

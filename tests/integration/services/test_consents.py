@@ -112,8 +112,8 @@ def test_a_training_job_without_consent_fails_for_good(
     )  # fmt: skip
     dataset = ArtifactRef("tenants/t/d", ObjectRef("tenants/t/d/listing.json", 1, "0" * 64))
     task = TrainingTask("tenants/t/avatars/a", dataset, Preset.DEMO, "tenants/t/consents/none")
-    job = SimpleNamespace(id="job-1", tenant="t", attempt=1)
-    context: Any = SimpleNamespace(job=job, attempt=1, check=never)
+    job = SimpleNamespace(id="job-1", tenant="t", attempt=1, publish_as=task.avatar)
+    context: Any = SimpleNamespace(job=job, attempt=1, checkpoint="", check=never)
     with pytest.raises(InputError) as refused:  # the one that is not tried again
         TrainingWork(settings).handle(context, task)
     assert refused.value.reason == "CONSENT_NOT_FOUND"
