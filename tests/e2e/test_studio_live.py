@@ -13,8 +13,8 @@ from studio_browser import PLAYS, Visits
 
 from services.cli.api import Api
 
-FOLLOWS = 0.6
-"""Likeness of mouth and sound that no mouth has which does not follow this sound."""
+FOLLOWS = 0.5
+"""Likeness of mouth and sound; measured are 0.6 to 0.85, of shuffled and shifted mouths 0.45."""
 
 
 @pytest.mark.parametrize("way", ["WebRTC", "WebSocket"])
@@ -65,14 +65,13 @@ def test_a_browser_sees_the_avatars_mouth_follow_what_it_hears(
 
 
 def assert_follows(said: Recording) -> None:
-    """The mouth goes with the sound, and what does not go with it would be told from it."""
-    assert likeness(said.opening, said.loudness) > FOLLOWS
+    """The mouth goes with the sound as no still, shuffled or shifted mouth does."""
+    n = len(said.opening)
+    others = [np.random.default_rng(seed).permutation(said.opening) for seed in range(20)]
+    others += [np.roll(said.opening, by) for by in range(12, n - 12, 5)]  # half a second and more
+    found = likeness(said.opening, said.loudness)
+    assert found > max(FOLLOWS, *(likeness(other, said.loudness) for other in others))
     assert likeness(np.full_like(said.opening, 0.1), said.loudness) < FOLLOWS
-    for seed in range(20):
-        shuffled = np.random.default_rng(seed).permutation(said.opening)
-        assert likeness(shuffled, said.loudness) < FOLLOWS
-    for later in range(12, len(said.opening) - 12, 5):  # half a second and more
-        assert likeness(np.roll(said.opening, later), said.loudness) < FOLLOWS
 
 
 def begin(page: Page, api: Api, way: str) -> str:
