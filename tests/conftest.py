@@ -15,7 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LONGEST = ("tests/e2e", "tests/integration/services/avatars", "tests/integration")
 # Files of these folders share what is dear to make: one worker runs them all. Elsewhere a file is
 # what a worker takes.
-SHARING = (*LONGEST[:2], "tests/unit/face", "tests/unit/evaluation")
+SHARING = (
+    *LONGEST[:2],
+    "tests/integration/services/gateway/live",
+    "tests/integration/services/live",
+    "tests/integration/services/renderer",
+    "tests/unit/face",
+    "tests/unit/evaluation",
+)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
