@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from services.common.errors import ConfigurationError, Unavailable
 
 HOST = "127.0.0.1"
 _HANDED_OUT = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_CLAIM_S = 120.0
 _READY_S = 30.0
 _STOP_S = 10.0
 
@@ -242,7 +244,7 @@ def rclone_program() -> Path:
 
 
 def free_port() -> int:
-    """One that nobody listens on just now.
+    """One that nobody listens on just now, and that was given to nobody else in the last minutes.
 
     Not of those that the system hands out itself: there it might be gone before it is used, and
     taken by any outgoing connection while its server is restarted.
@@ -254,8 +256,26 @@ def free_port() -> int:
     begin = 1_024 if end < 4_096 else end // 2
     while True:
         port = random.randrange(begin, max(end, 4_096))
-        if port_is_free(port):
+        if _claim(port) and port_is_free(port):
             return port
+
+
+def _claim(port: int) -> bool:
+    """Make the port ours, for two suites that start at the same time want different ones."""
+    claims = Path(tempfile.gettempdir()) / f"avatar-ports-{os.getuid()}"
+    claims.mkdir(mode=0o700, exist_ok=True)
+    claim = claims / str(port)
+    try:
+        if time.time() - claim.stat().st_mtime < _CLAIM_S:
+            return False
+        claim.unlink()
+    except FileNotFoundError:
+        pass
+    try:
+        claim.touch(exist_ok=False)
+    except FileExistsError:  # somebody was quicker
+        return False
+    return True
 
 
 def port_is_free(port: int) -> bool:

@@ -149,7 +149,9 @@ def test_whatever_is_killed_every_job_succeeds_once_and_leaves_nothing(
         ends = [tenant.wait(f"dubs/{dub}") for dub in dubs]
         ends.append(tenant.wait(f"avatars/{growing['id']}"))
     assert [end["error"] for end in ends] == [None] * len(ends)
-    records = jobs.records()
+    # other tests of this suite have jobs that fail, and tenants of their own for them
+    mine = {each.tenant.name for each in made.values()}
+    records = {name: job for name, job in jobs.records().items() if job["tenant"] in mine}
     assert {job["state"] for job in records.values()} == {"succeeded"}
     twice = {name: n for name, n in jobs.successes().items() if n > 1}
     assert not twice

@@ -183,7 +183,7 @@ def test_a_consent_is_revoked_in_the_list(visits: Visits, owner: Made) -> None:
         line = page.get_by_role("row", name=re.compile("Una Undecided"))
         expect(line.locator("[data-state=active]")).to_be_visible()
         line.get_by_role("button", name="Revoke").click()
-        page.get_by_role("button", name="Revoke the consent").click()
+        page.get_by_role("button", name="Revoke the consent", exact=True).click()
         expect(line.locator("[data-state=revoked]")).to_be_visible()
         expect(line.get_by_role("button")).to_have_count(0)
     assert owner.tenant.api.get(f"consents/{consent['id']}")["state"] == "revoked"
@@ -194,7 +194,7 @@ def test_a_webhook_is_made_and_deleted(visits: Visits, owner: Made) -> None:
     with visits() as tab:
         page = tab.go("keys")
         page.get_by_role("link", name="Webhooks").click()
-        for box in page.get_by_role("checkbox", checked=True).all():
+        for box in page.get_by_role("checkbox").all():
             box.uncheck()
         page.get_by_label("An avatar was cancelled").check()
         page.get_by_label("URL").fill("https://127.0.0.1/hooks")
@@ -221,6 +221,8 @@ def test_all_of_it_works_by_keyboard(visits: Visits, owner: Made) -> None:
         assert tab.focused() == "Skip to the content"
         page.keyboard.press("Enter")
         expect(page.locator("main")).to_be_focused()
+        page.keyboard.press("Tab")
+        assert tab.focused() == "Consents"
         page.keyboard.press("Tab")
         assert tab.focused() == "New avatar"
         press_until(tab, owner.avatar["name"])

@@ -117,6 +117,7 @@ def test_a_lost_installation_comes_back_without_what_was_erased(
             assert answer.headers["content-type"] == "video/mp4"
         there.close()
     finally:
+        house.store.put_bytes(go, b"")  # its worker is for other tests too
         suite.stop()
 
 

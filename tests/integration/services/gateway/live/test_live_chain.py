@@ -45,7 +45,7 @@ def chain(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ch
     work = tmp_path_factory.mktemp("live-chain")
     renderer = house.suite.start("services.renderer", WORK_DIR=str(work))
     # Machines that test are busy: frames may come late, and all of them are wanted.
-    live = {"stall_s": 120, "reconnect_s": 600, "idle_timeout_s": 3000}
+    live = {"delay_ms": 1000, "stall_s": 120, "reconnect_s": 600, "idle_timeout_s": 3000}
     settings = {
         **house.settings, "EXPRESSION_TARGET": expression.target,
         "RENDERER_TARGETS": [renderer.target], "LIVE": live,
@@ -106,7 +106,7 @@ def test_an_avatar_says_what_it_is_sent(
     avatar = asyncio.run(put_avatar(chain.house, tenant.name, consent, bundle))
     pcm, rate_hz = speech()
     with client(chain.url, tenant.http.headers["Authorization"].removeprefix("Bearer ")) as http:
-        body = {"avatar": avatar, "sample_rate_hz": rate_hz}
+        body = {"avatar": avatar, "sample_rate_hz": rate_hz, "height_px": 128}
         session = http.post("/v1/sessions", json=body, timeout=300).json()
         media, news = asyncio.run(listen(session, pcm))
         details = http.get(f"/v1/sessions/{session['id']}").json()
