@@ -29,7 +29,7 @@ from services.renderer.live_messages import (
     WantKeyFrame,
 )
 from services.renderer.moments import FeatureWindow, LiveFeatures, Moment
-from services.renderer.threads import StillsAhead, Threads
+from services.renderer.threads import StillsAhead, Threads, ended
 from synctalk.errors import Cancelled
 from synctalk.live import FootageCache, LiveView, Still
 from synctalk.media import Yuv420
@@ -125,8 +125,10 @@ class LiveSession:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)
-            await self._ahead.close()
+            try:
+                await ended(tasks)
+            finally:
+                await self._ahead.close()
 
     async def _guarded(self, stage: Coroutine[None, None, None]) -> None:
         try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
@@ -33,10 +33,25 @@ class Threads:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await asyncio.wait([future])
+            await ended([future])
             with suppress(Exception):  # looked at, so that it is not reported as lost
                 future.result()
             raise
+
+
+async def ended(futures: Iterable[asyncio.Future[Any]]) -> None:
+    """Wait for all of them, though the waiting itself be cancelled meanwhile, and raise that then.
+
+    A caller may be cancelled twice: what the first time sets going must not be left half done.
+    """
+    left, cancelled = set(futures), False
+    while left:
+        try:
+            _, left = await asyncio.wait(left)
+        except asyncio.CancelledError:
+            cancelled, left = True, {future for future in left if not future.done()}
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 class StillsAhead:
@@ -75,9 +90,9 @@ class StillsAhead:
     async def close(self) -> None:
         """Stop decoding and let go of the footage."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        self._task = self._next = None
+            task, self._task, self._next = self._task, None, None
+            task.cancel()
+            await ended([task])
 
     async def _decode(self, frame: int, stills: asyncio.Queue[Still | Exception]) -> None:
         walk = self._walk(frame)
