@@ -31,7 +31,7 @@ def check_owned(field: str, path: str, tenant: str) -> str:
         NotFound: it is somebody else's, of which nobody else hears that it exists.
     """
     steps = path.split("/")  # an empty one or ".." may lead elsewhere where paths are tidied
-    if steps[:2] != ["tenants", tenant] or {"", ".", ".."} & set(steps):
+    if steps[:2] != ["tenants", tenant] or len(steps) < 3 or {"", ".", ".."} & set(steps):
         raise NotFound(
             f"{field}: {path!r} is not there",
             reason="NOT_FOUND",

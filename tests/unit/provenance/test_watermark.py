@@ -17,7 +17,7 @@ from synctalk.provenance.detection import detect, flatten
 
 KEY = b"a key of these tests"
 MARK = 0x123456789ABC
-FRAMES = 9
+FRAMES = 13
 FACE = slice(80, 320), slice(150, 360)  # of speech_20s_450
 
 
