@@ -80,6 +80,10 @@ def _read_plain_wav(path: Path, sample_rate: int, most_s: float) -> FloatArray |
             if wav.getnframes() > most_s * sample_rate:  # or it only says so
                 return None
             data = wav.readframes(wav.getnframes())
-    except (wave.Error, EOFError):
+    except (
+        wave.Error,
+        EOFError,
+        RuntimeError,
+    ):  # the last: a chunk that ends beyond itself
         return None
     return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32) / 32768.0
