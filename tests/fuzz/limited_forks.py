@@ -1,5 +1,7 @@
 """The limited process of synctalk.media, forked instead of started: a few milliseconds a file.
 
+Only for a process without other threads: a fork of locks that they hold is none that works.
+
 What a child may do is what it may in life: it calls the very `answer` of synctalk.media.worker,
 which limits and confines it before a byte of the file is read.
 """

@@ -30,7 +30,7 @@ def web(suite: Suite) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def healthy_after(suite: Suite) -> Iterator[None]:
     """Whatever was tried, no process died of it and all of them still serve."""
     before = {process.name: process.deaths for process in suite.state().processes}
