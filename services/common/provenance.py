@@ -25,7 +25,7 @@ class ProvenanceSettings(BaseModel):
     chain: Path | None = Field(
         None,
         description="PEM certificates of the signer, its own first; absent: a development "
-        "authority's, which prove nothing to others",
+        "authority's, which follows from the key and proves nothing to others",
     )
     private_key: Path | None = Field(None, description="PEM file of the signer's P-256 key")
     trusted: Path | None = Field(

@@ -3,11 +3,16 @@
 Made at first use: a root and a leaf that the root signed (C2PA refuses a leaf that signs itself).
 Their subjects say that they prove nothing. Whoever delivers videos to others needs a certificate of
 an authority that those others trust.
+
+The keys are random, or follow from a secret: machines that share the secret then verify what the
+others signed, without a file that goes from one to the other.
 """
 
 from __future__ import annotations
 
 import datetime
+import hashlib
+import hmac
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 DEVELOPMENT = "DEVELOPMENT ONLY, proves nothing"
 CHAIN, KEY, ROOT = "chain.pem", "key.pem", "root.pem"
 _DAYS = 3650
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256 (SEC 2)
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,18 @@ class CertificateFiles:
     root: Path
 
 
-def development_certificates(folder: Path) -> CertificateFiles:
-    """Those in ``folder``, made and put there whole if there are none."""
+def development_certificates(folder: Path, secret: bytes | None = None) -> CertificateFiles:
+    """Those in ``folder``, made and put there whole if there are none.
+
+    Args:
+        folder: theirs alone.
+        secret: their keys follow from; None: keys are random.
+    """
     files = CertificateFiles(folder / CHAIN, folder / KEY, folder / ROOT)
     if not files.chain.is_file():
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
         partial.mkdir(parents=True, mode=0o700)
-        _make(partial)
+        _make(partial, _key(secret, b"root"), _key(secret, b"leaf"))
         try:
             partial.rename(folder)
         except OSError:
@@ -59,8 +70,17 @@ def _remove(folder: Path) -> None:
     folder.rmdir()
 
 
-def _make(folder: Path) -> None:
-    root_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+def _key(secret: bytes | None, whose: bytes) -> ec.EllipticCurvePrivateKey:
+    if secret is None:
+        return ec.generate_private_key(ec.SECP256R1())
+    # 512 bits are so many more than the curve's 256 that the rest of the division favours no key.
+    digest = hmac.digest(secret, b"development authority: " + whose, hashlib.sha512)
+    return ec.derive_private_key(int.from_bytes(digest, "big") % (_ORDER - 1) + 1, ec.SECP256R1())
+
+
+def _make(
+    folder: Path, root_key: ec.EllipticCurvePrivateKey, leaf_key: ec.EllipticCurvePrivateKey
+) -> None:
     root_name = _name("SyncTalk development authority")
     root = (
         _begin(root_name, root_name, root_key.public_key())

@@ -2,7 +2,8 @@
 
 All of it is on unless somebody turns it off, which is logged. Without a key and certificates of its
 own an installation works with a development key, which everybody knows, and a development authority
-made on the spot; both say so wherever they show.
+made on the spot; both say so wherever they show. The authority of an installation with a key
+follows from that key: all its machines are one signer.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synctalk.errors import InputError
-from synctalk.provenance.certificates import CertificateFiles, development_certificates
+from synctalk.provenance.certificates import ROOT, CertificateFiles, development_certificates
 from synctalk.provenance.coding import MAX_ID
 from synctalk.provenance.signing import ManifestSigner, file_signer
 
@@ -100,17 +101,25 @@ class Provenance:
         return file_signer(self.chain, self.private_key)
 
     def trusted_pem(self) -> str:
-        """The authorities whose signatures count; empty where nothing was ever signed."""
+        """The authorities whose signatures count; empty where nothing was ever signed.
+
+        That is known only of a random authority: one that follows from a key signed elsewhere.
+        """
         if self.trusted is not None:
             return self.trusted.read_text()
         if self.chain is not None:
             last = self.chain.read_text().split(_END)[-2]
             return f"{last.strip()}\n{_END}\n"
-        root = self.folder / "root.pem"
-        return root.read_text() if root.is_file() else ""
+        root = self.folder / ROOT
+        if self.development_key and not root.is_file():
+            return ""
+        return self._development().root.read_text()
 
     def _development(self) -> CertificateFiles:
-        return development_certificates(self.folder)
+        if self.development_key:
+            return development_certificates(self.folder)
+        name = hmac.digest(self.key, b"name of the development authority", hashlib.sha256)
+        return development_certificates(self.folder / name.hex()[:16], self.key)
 
 
 OFF = Provenance(watermark=False, sign=False)

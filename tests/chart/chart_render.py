@@ -80,6 +80,8 @@ SWITCHES: dict[str, Values] = {
     "priorities": {"priorityClasses": {"create": True}, "commonLabels": {"team": "faces"}},
     "bare": {"topologySpread": {"enabled": False}, "podDisruptionBudgets": {"enabled": False}},
     "named": {"fullnameOverride": "faces", "image": {"pullSecrets": ["pull"]}},
+    "signed": {"provenance": {"existingSecret": "marks", "certificateSecret": "signer"}},
+    "unmarked": {"provenance": {"watermark": False, "sign": False, "labelLive": False}},
     "backup": {"backup": {"enabled": True}},
     "backup-external": {"backup": {"enabled": True, "existingClaim": "far"}, **_EXTERNAL},
     "settings": {

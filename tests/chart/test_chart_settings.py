@@ -19,6 +19,7 @@ from services.common.settings import PREFIX, DataSettings, ServiceSettings, load
 from services.gateway.backup.command import parser
 
 _SECRET = "s3cret-s3cret-s3cret"
+_PROVENANCE = f"{PREFIX}PROVENANCE__"
 
 
 def _model(service: str) -> type[ServiceSettings]:
@@ -60,7 +61,7 @@ def _environment(container: Manifest, certificates: Path) -> dict[str, str]:
         value = variable.get("value", _from_elsewhere(variable))
         for name, known in made.items():
             value = value.replace(f"$({name})", known)
-        made[variable["name"]] = value.replace("/etc/avatar/tls", str(certificates))
+        made[variable["name"]] = re.sub("^/etc/avatar/(tls|signer)", str(certificates), value)
     return made
 
 
@@ -97,6 +98,34 @@ def test_services_can_start_with_what_they_are_told(
         assert isinstance(settings, BaseSettings), pod.name
         assert settings.redis_url.get_secret_value().count(_SECRET) == 1
         assert "svc.cluster.local" in settings.storage.url or "example" in settings.storage.url
+
+
+def test_who_marks_signs_and_verifies_has_the_same_key_and_only_the_signer_its_private_key() -> (
+    None
+):
+    for case, names in (("default", ()), ("signed", ("CHAIN", "PRIVATE_KEY", "TRUSTED"))):
+        told = {}
+        for pod, container, _ in _ours(case):
+            variables = {v["name"]: v for v in container["env"] if "PROVENANCE" in v["name"]}
+            if variables:
+                told[pod.part] = variables
+        assert set(told) == {"gateway", "renderer", "dubbing-worker"}
+        (secret,) = {
+            str(variables[f"{_PROVENANCE}KEY"]["valueFrom"]) for variables in told.values()
+        }
+        assert "watermark-key" in secret
+        named = {part: {n for n in names if f"{_PROVENANCE}{n}" in v} for part, v in told.items()}
+        assert named["dubbing-worker"] == set(names)
+        assert named["gateway"] == set(names) & {"TRUSTED"}
+        assert not named["renderer"]
+    volumes = {
+        pod.part: volume["secret"].get("items")
+        for pod, _, _ in _ours("signed")
+        for volume in pod.spec["volumes"]
+        if volume["name"] == "signer"
+    }
+    ca = [{"key": "ca.crt", "path": "ca.crt"}]
+    assert volumes == {"gateway": ca, "dubbing-worker": None}
 
 
 @pytest.mark.parametrize("case", ["backup", "backup-external"])

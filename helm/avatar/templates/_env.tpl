@@ -93,6 +93,33 @@ valueFrom:
   value: {{ list (include "avatar.target" (dict "root" .root "name" "renderer")) | toJson | quote }}
 {{- end }}
 
+{{/* marks and signatures; takes root, and certificates if it signs (signs) or only verifies */}}
+{{- define "avatar.env.provenance" -}}
+{{- $provenance := .root.Values.provenance -}}
+- name: AVATAR_PROVENANCE__KEY
+  {{- include "avatar.fromSecret" (dict "secret" (include "avatar.provenanceSecret" .root) "key" "watermark-key") | nindent 2 }}
+- name: AVATAR_PROVENANCE__WATERMARK
+  value: {{ $provenance.watermark | quote }}
+- name: AVATAR_PROVENANCE__SIGN
+  value: {{ $provenance.sign | quote }}
+- name: AVATAR_PROVENANCE__LABEL_LIVE
+  value: {{ $provenance.labelLive | quote }}
+- name: AVATAR_PROVENANCE__LABEL_DUBS
+  value: {{ $provenance.labelDubs | quote }}
+- name: AVATAR_PROVENANCE__FOLDER
+  value: /tmp/provenance
+{{- if and .certificates $provenance.certificateSecret }}
+{{- if eq .certificates "signs" }}
+- name: AVATAR_PROVENANCE__CHAIN
+  value: /etc/avatar/signer/tls.crt
+- name: AVATAR_PROVENANCE__PRIVATE_KEY
+  value: /etc/avatar/signer/tls.key
+{{- end }}
+- name: AVATAR_PROVENANCE__TRUSTED
+  value: /etc/avatar/signer/ca.crt
+{{- end }}
+{{- end }}
+
 {{- define "avatar.env.extra" -}}
 {{- range $name, $value := . }}
 - name: {{ $name }}

@@ -63,6 +63,10 @@ dns:///{{ include "avatar.host" . }}:{{ eq .name "renderer" | ternary (include "
 {{ .Values.secrets.existingSecret | default (printf "%s-secrets" (include "avatar.fullname" .)) }}
 {{- end }}
 
+{{- define "avatar.provenanceSecret" -}}
+{{ .Values.provenance.existingSecret | default (printf "%s-provenance" (include "avatar.fullname" .)) }}
+{{- end }}
+
 {{- define "avatar.redisSecret" -}}
 {{ .Values.redis.existingSecret | default (printf "%s-redis" (include "avatar.fullname" .)) }}
 {{- end }}

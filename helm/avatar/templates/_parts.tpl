@@ -17,6 +17,7 @@ gateway:
   args: [-m, services.gateway]
   env:
     {{- include "avatar.env.of.gateway" $of | nindent 4 }}
+  certificates: verifies
   http: true
   {{- if $v.gateway.live.enabled }}
   grpc: true
@@ -107,6 +108,7 @@ dubbing-worker:
   args: [-m, services.dubbing]
   env:
     {{- include "avatar.env.of.dubbing" $of | nindent 4 }}
+  certificates: signs
   queue: dub
   metrics: 9090
   priority: batch
@@ -128,6 +130,7 @@ dubbing-worker:
 {{ include "avatar.env.target" (dict "root" .root "variable" "AVATAR_PREPROCESS_TARGET" "name" "preprocess") }}
 {{ include "avatar.env.target" (dict "root" .root "variable" "AVATAR_TRAINER_TARGET" "name" "trainer") }}
 {{ include "avatar.env.jobs" . }}
+{{ include "avatar.env.provenance" (dict "root" .root "certificates" "verifies") }}
 {{- if .root.Values.gateway.live.enabled }}
 {{ include "avatar.env.live" . }}
 {{- end }}
@@ -174,6 +177,7 @@ dubbing-worker:
   value: {{ .root.Values.renderer.maxSegments | quote }}
 - name: AVATAR_RENDERER_CACHE_BYTES
   value: {{ .root.Values.renderer.cacheBytes | int64 | quote }}
+{{ include "avatar.env.provenance" . }}
 {{- end }}
 
 {{- define "avatar.env.of.worker" -}}
@@ -187,4 +191,5 @@ dubbing-worker:
 {{- define "avatar.env.of.dubbing" -}}
 {{ include "avatar.env.of.worker" . }}
 {{ include "avatar.env.makers" . }}
+{{ include "avatar.env.provenance" (dict "root" .root "certificates" "signs") }}
 {{- end }}

@@ -8,6 +8,7 @@ Pods. Beside what _names.tpl says, a part has
   grace     seconds from SIGTERM to SIGKILL
   priority  live or batch
   gpu       whether it gets one, if GPUs are enabled
+  certificates  of who signs videos: signs, verifies, or none
 */}}
 
 {{- define "avatar.podSecurity" -}}
@@ -97,6 +98,16 @@ securityContext:
     secretName: {{ include "avatar.tlsSecret" . }}
     defaultMode: 0440
 {{- end }}
+{{- if and .certificates .root.Values.provenance.certificateSecret }}
+- name: signer
+  secret:
+    secretName: {{ .root.Values.provenance.certificateSecret }}
+    defaultMode: 0440
+    {{- if eq .certificates "verifies" }}
+    items:
+      - {key: ca.crt, path: ca.crt}
+    {{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "avatar.volumeMounts" -}}
@@ -106,6 +117,9 @@ securityContext:
 {{- end }}
 {{- if .root.Values.tls.enabled }}
 - {name: tls, mountPath: /etc/avatar/tls, readOnly: true}
+{{- end }}
+{{- if and .certificates .root.Values.provenance.certificateSecret }}
+- {name: signer, mountPath: /etc/avatar/signer, readOnly: true}
 {{- end }}
 {{- end }}
 

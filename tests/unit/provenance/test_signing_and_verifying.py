@@ -249,6 +249,20 @@ def test_many_processes_make_one_development_authority(tmp_path: Path) -> None:
     assert (tmp_path / "ca/key.pem").stat().st_mode & 0o077 == 0
 
 
+def test_machines_that_share_a_key_verify_each_others_signatures(
+    marked: Path, tmp_path: Path
+) -> None:
+    def machine(name: str, key: bytes) -> Provenance:
+        return Provenance(key=key, watermark=False, folder=tmp_path / name)
+
+    one, other, stranger = machine("1", b"shared"), machine("2", b"shared"), machine("3", b"own")
+    signed = tmp_path / "signed.mp4"
+    sign_file(marked, signed, CLAIM, one.signer())
+    assert verify(signed, other).signature == "trusted"
+    assert verify(signed, other).development
+    assert verify(signed, stranger).signature == "unknown signer"
+
+
 def test_verifying_needs_no_torch() -> None:
     code = "import sys, synctalk.provenance; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
