@@ -22,6 +22,7 @@ _EXTERNAL = {
     "redis": {"bundled": False, "host": "redis.example", "existingSecret": "r", "tls": True},
     "storage": {"bundled": False, "url": "https://s3.example", "existingSecret": "s"},
     "secrets": {"existingSecret": "own"},
+    "provenance": {"existingSecret": "marks"},
 }
 _ISSUED = {"enabled": True, "certManager": {"enabled": True, "issuerRef": {"name": "ca"}}}
 _MONITORED = {"monitors": True, "rules": True, "dashboards": True}

@@ -151,7 +151,8 @@ def test_the_notes_tell_the_next_command() -> None:
 
 def test_secrets_are_made_only_where_none_is_named() -> None:
     made = {secret["metadata"]["name"]: secret for secret in of_kind(render("default"), "Secret")}
-    assert set(made) == {"demo-avatar-secrets", "demo-avatar-redis", "demo-avatar-storage"}
+    names = ("secrets", "provenance", "redis", "storage")
+    assert set(made) == {f"demo-avatar-{name}" for name in names}
     assert all(
         secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
         for secret in made.values()

@@ -55,6 +55,11 @@ class Recording:
     opening: FloatArray
     loudness: FloatArray
 
+    @property
+    def widest(self) -> float:
+        """Opening that a tenth of the frames exceed, smoothed: a tracker trembles."""
+        return float(np.percentile(_smooth(self.opening), 90))
+
 
 def record(page: Page) -> None:
     """Begin to note what the page's video shows and plays by WebRTC."""
