@@ -9,7 +9,7 @@ the training frames and clipped to +-4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -104,6 +104,25 @@ class DrivingSpace:
         eyes = head_frame_offsets(mesh, R, t, K, self.vertices, EYE_POINTS)
         irises = head_frame_offsets(mesh, R, t, K, self.vertices, IRIS_POINTS)
         return torch.cat([self.expressions.encode(eyes), self.irises.encode(irises)], dim=1)
+
+    def blinking_alone(
+        self, mesh: Tensor, R: Tensor, t: Tensor, K: Tensor, blink: Tensor
+    ) -> DrivingSpace:
+        """This space with the lids' closing as its one expression, for the paper's ablation.
+
+        Args:
+            mesh, R, t, K: of the training frames.
+            blink: [T] how far the lids are closed in them.
+        """
+        eyes = head_frame_offsets(mesh, R, t, K, self.vertices, EYE_POINTS)
+        centred = (blink - blink.mean()).to(eyes)
+        way = centred @ (eyes - self.expressions.mean)
+        way = way / way.norm().clamp_min(1e-9)
+        spread = ((eyes - self.expressions.mean) @ way).std().clamp_min(1e-6)
+        lids = LinearSpace(self.expressions.mean, way[None], spread[None])
+        still = torch.zeros_like(self.irises.components[:1])
+        irises = LinearSpace(self.irises.mean, still, torch.ones(1))
+        return replace(self, expressions=lids, irises=irises)
 
     def pose(self, R: Tensor, t: Tensor) -> Tensor:
         """Pose coefficients [T, 6] (lighting and shading change with the pose)."""

@@ -89,6 +89,28 @@ def initial_gaussians(
     return packed, unit
 
 
+def random_gaussians(
+    geometry: HeadGeometry, views: HeadViews, n: int, seed: int = 0
+) -> tuple[torch.Tensor, float]:
+    """As :func:`initial_gaussians`, evenly spread over the head's box and grey (Table IV)."""
+    rng = np.random.default_rng(seed)
+    unit = unit_mm(views.t, views.K[0])
+    shell = _sample_shell(geometry, views, n, rng)
+    around = np.concatenate([geometry.vertices.astype(float), shell])
+    low, high = np.quantile(around, [0.01, 0.99], axis=0)
+    points = rng.uniform(low, high, (n, 3))
+    points = points[np.argsort(points[:, 1], kind="stable")]
+    distance, _ = cKDTree(points).query(points, k=4)
+    scales = NEIGHBOUR_SCALE * np.clip(distance[:, 1:].mean(1), 0.05, 12.0)
+    packed = pack(
+        torch.from_numpy(points / unit).float(),
+        torch.from_numpy(scales / unit).float()[:, None].expand(-1, 3).clone(),
+        torch.full((n, 3), 0.5),
+        OPACITY,
+    )
+    return packed, unit
+
+
 def project(
     points: FloatArray, R: NDArray[np.float32], t: NDArray[np.float32], K: NDArray[np.float32]
 ) -> FloatArray:

@@ -10,7 +10,7 @@ from torch import Tensor
 from synctalk.face_sync import FacialMask
 from synctalk.gaussians.basis import BasisDeformation
 from synctalk.gaussians.lowrank import LowRankDeformation
-from synctalk.gaussians.triplane import TriplaneDeformation
+from synctalk.gaussians.triplane import TriplaneDeformation, headed_columns
 
 Deformation = BasisDeformation | TriplaneDeformation | LowRankDeformation
 
@@ -30,6 +30,7 @@ def restore_deformation(state: Mapping[str, Tensor]) -> Deformation:
     else:
         n_lip, n_exp, n_pose = (int(n) for n in state["sizes"])
         mask = FacialMask(state["m_lip"], state["m_exp"])
+        state = {"headed": headed_columns("all"), **state}  # before there was a choice: all
         model = TriplaneDeformation(base, mask, n_lip, n_exp, n_pose, scale)
     model.load_state_dict(dict(state))
     return model

@@ -8,13 +8,17 @@ scale. Kept as the reference and for ablation; ``basis.py`` is what avatars ship
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, pad
 
 from synctalk.face_sync import FacialMask, MaskedAttention
 from synctalk.gaussians.basis import DrivingCoefficients
-from synctalk.gaussians.scene import MEAN, N_COLUMNS
+from synctalk.gaussians.scene import COLOR, MEAN, N_COLUMNS, OPACITY
+
+Heads = Literal["all", "sh-opacity", "geometry"]
 
 RESOLUTIONS = (64, 128)
 CHANNELS = 16
@@ -59,6 +63,7 @@ class TriplaneDeformation(nn.Module):
         mask: facial masks of the N Gaussians.
         n_lip, n_expression, n_pose: numbers of coefficients.
         column_scale: [14] step sizes of the columns, as in ``BasisDeformation``.
+        heads: the columns that the canonical heads decide (Table IV).
     """
 
     def __init__(
@@ -69,8 +74,10 @@ class TriplaneDeformation(nn.Module):
         n_expression: int,
         n_pose: int,
         column_scale: Tensor,
+        heads: Heads = "all",
     ) -> None:
         super().__init__()
+        self.register_buffer("headed", headed_columns(heads))
         self.register_buffer("column_scale", column_scale)
         self.register_buffer("sizes", torch.tensor([n_lip, n_expression, n_pose]))
         self.register_buffer("m_lip", mask.lip)
@@ -93,19 +100,23 @@ class TriplaneDeformation(nn.Module):
     def canonical_params(self) -> Tensor:
         """Canonical parameters [1,N,14] (eq. 18)."""
         f_mu = self.triplane(self._positions())
-        params: Tensor = (self.base + self.canonical(f_mu)) * self.get_buffer("column_scale")
+        params: Tensor = self._canonical(f_mu) * self.get_buffer("column_scale")
         return params[None]
 
     def forward(self, f: DrivingCoefficients) -> Tensor:
         """Deformed parameters [V,N,14] of V frames (eq. 19–20)."""
         f_mu = self.triplane(self._positions())
-        canonical = self.base + self.canonical(f_mu)
+        canonical = self._canonical(f_mu)
         mask = FacialMask(self.get_buffer("m_lip"), self.get_buffer("m_exp"))
         frames = [
             canonical + self._offset(f_mu, mask, f.lip[i], f.expression[i], f.pose[i])
             for i in range(len(f))
         ]
         return torch.stack(frames) * self.get_buffer("column_scale")
+
+    def _canonical(self, f_mu: Tensor) -> Tensor:
+        params: Tensor = self.base + self.canonical(f_mu) * self.get_buffer("headed")
+        return params
 
     def _offset(
         self, f_mu: Tensor, mask: FacialMask, lip: Tensor, expression: Tensor, pose: Tensor
@@ -117,6 +128,13 @@ class TriplaneDeformation(nn.Module):
 
     def _positions(self) -> Tensor:
         return (self.base * self.get_buffer("column_scale"))[:, MEAN].detach()
+
+
+def headed_columns(heads: Heads) -> Tensor:
+    """[14] 1 for the columns that the canonical heads decide, else 0."""
+    colours = torch.zeros(N_COLUMNS)
+    colours[COLOR], colours[OPACITY] = 1, 1
+    return {"all": torch.ones(N_COLUMNS), "sh-opacity": colours, "geometry": 1 - colours}[heads]
 
 
 def _head(dim: int, out: int) -> nn.Sequential:

@@ -9,9 +9,12 @@ from typing import Literal
 from synctalk.errors import InputError
 from synctalk.expression import VQVAETraining
 from synctalk.gaussians.densify import DensifyConfig
+from synctalk.gaussians.triplane import Heads
 
 Preset = Literal["demo", "standard", "best"]
 Deformation = Literal["basis", "triplane"]
+Initialisation = Literal["mesh", "random"]
+Capturer = Literal["landmarks", "blink"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,15 @@ class TrainConfig:
         preset: name of the preset these settings came from.
         deformation: ``"basis"`` (learnt linear basis, the default) or ``"triplane"`` (the paper's
             triplane features and MLPs; reference and ablation).
+        heads: what the triplane's canonical heads decide (the paper's Table IV): ``"all"`` columns
+            of a splat, ``"sh-opacity"``, or ``"geometry"`` (position, rotation, scale); the rest is
+            learnt splat by splat. The basis has no heads.
+        initialisation: ``"mesh"`` (the tracked face and a shell), or ``"random"`` places in the
+            head's box, grey (ablation).
+        capturer: what brows and eyes are driven by: tracked ``"landmarks"``, or the lids'
+            ``"blink"`` alone (ablation).
+        masked_attention: lips move the lower face alone and expressions the upper; off, both move
+            all of it (ablation).
         n_gaussians: splats of the canonical head.
         steps: optimiser steps of both stages together.
         canonical_share: share of the steps for stage 1 (canonical head alone, with densification).
@@ -49,6 +61,10 @@ class TrainConfig:
 
     preset: str = "standard"
     deformation: Deformation = "basis"
+    heads: Heads = "all"
+    initialisation: Initialisation = "mesh"
+    capturer: Capturer = "landmarks"
+    masked_attention: bool = True
     n_gaussians: int = 12_000
     steps: int = 10_000
     canonical_share: float = 0.08

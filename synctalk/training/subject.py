@@ -14,6 +14,7 @@ from synctalk.face import ARKIT_NAMES, load_canonical_face
 from synctalk.face_sync import EYE_POINTS, INNER_LIP, LIP_POINTS, DrivingSpace, fit_driving_space
 from synctalk.gaussians.basis import DrivingCoefficients
 from synctalk.gaussians.initialise import HeadGeometry
+from synctalk.training.config import Capturer
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def viewmats(R: NDArray[np.float32], t: NDArray[np.float32]) -> Tensor:
     return matrices
 
 
-def study(dataset: SubjectDataset) -> Subject:
+def study(dataset: SubjectDataset, capturer: Capturer = "landmarks") -> Subject:
     """Fit the driving space on the training frames and encode all frames with it."""
     tracks = dataset.tracks
     usable = tracks.valid & (tracks.score > 0)
@@ -67,8 +68,12 @@ def study(dataset: SubjectDataset) -> Subject:
         torch.from_numpy(a) for a in (tracks.mesh, tracks.R, tracks.t, tracks.K, tracks.vertices)
     )
     space = fit_driving_space(mesh, R, t, K, vertices, torch.from_numpy(train))
-    driving = driving_coefficients(space, tracks)
     eyes = [ARKIT_NAMES.index("eyeBlinkLeft"), ARKIT_NAMES.index("eyeBlinkRight")]
+    if capturer == "blink":
+        seen = (mesh[train], R[train], t[train], K)
+        lids = torch.from_numpy(tracks.blendshapes[train][:, eyes].mean(1))
+        space = space.blinking_alone(*seen, lids)
+    driving = driving_coefficients(space, tracks)
     return Subject(
         space=space,
         driving=driving,

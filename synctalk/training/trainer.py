@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from synctalk.bundle import CurvePoint
 from synctalk.dataset import SubjectDataset
 from synctalk.errors import TrainingError
-from synctalk.face_sync import OUTER_LIP, facial_mask
+from synctalk.face_sync import OUTER_LIP, FacialMask, facial_mask
 from synctalk.gaussians.basis import BasisDeformation, DrivingCoefficients
 from synctalk.gaussians.densify import densify
-from synctalk.gaussians.initialise import HeadViews, initial_gaussians
+from synctalk.gaussians.initialise import HeadViews, initial_gaussians, random_gaussians
 from synctalk.gaussians.lowrank import Baked, bake_low_rank
 from synctalk.gaussians.restore import Deformation, restore_deformation
 from synctalk.gaussians.scene import COLOR, LOG_SCALE, MEAN, N_COLUMNS, OPACITY, QUAT
@@ -98,11 +98,12 @@ class Trainer:
         self._on_check = on_check
         self.dataset, self.config, self.device = dataset, config, device
         self._progress = progress
-        self.subject = study(dataset)
+        self.subject = study(dataset, config.capturer)
         self.window = head_window(dataset)
         self._train = self._load_training_frames()
         self._checks = self._load_checks()
-        self.base, self.unit_mm = initial_gaussians(
+        start = initial_gaussians if config.initialisation == "mesh" else random_gaussians
+        self.base, self.unit_mm = start(
             self.subject.geometry, self._seed_views(), config.n_gaussians, config.seed
         )
         self._probability = self._sampling_probability()
@@ -219,10 +220,16 @@ class Trainer:
         sizes = (driving.lip.shape[1], driving.expression.shape[1], driving.pose.shape[1])
         nose = float(self.dataset.tracks.vertices[NOSE_TIP, 1])
         mask = facial_mask(base[:, MEAN] * self.unit_mm, nose, SEAM_MM)
+        if not self.config.masked_attention:
+            mask = FacialMask(torch.ones_like(mask.lip), torch.ones_like(mask.expression))
         torch.manual_seed(self.config.seed)
         self._grad2d = torch.zeros(base.shape[0])
-        kind = BasisDeformation if self.config.deformation == "basis" else TriplaneDeformation
-        model = kind(base, mask, *sizes, column_scale()).to(self.device)
+        model: Deformation
+        if self.config.deformation == "basis":
+            model = BasisDeformation(base, mask, *sizes, column_scale())
+        else:
+            model = TriplaneDeformation(base, mask, *sizes, column_scale(), self.config.heads)
+        model = model.to(self.device)
         return model, Adam(_groups(model, self.config))
 
     # -- data ------------------------------------------------------------------------------
