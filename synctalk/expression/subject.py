@@ -25,6 +25,7 @@ from synctalk.expression.vqvae import (
     fit_vqvae,
 )
 from synctalk.face import ARKIT_NAMES
+from synctalk.threads import one_thread_an_operation
 
 COLUMN_NAMES = (
     *("browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
@@ -41,6 +42,7 @@ PARTS = (
 )
 
 BLOCK = 4
+BATCH = 16  # windows computed at a time
 BEFORE, AFTER = 16, 4
 """Frames around a stretch that its coefficients depend on (fewer at a video's ends)."""
 RIDGE = 30.0  # of standardised features; best on left-out fifths of two subjects
@@ -107,24 +109,20 @@ class SubjectExpression:
         """``COLUMNS`` of blendshapes [n, 52] in this subject's range, [n, 11].
 
         Every frame is the mean of four windows, one to four frames before their ends: single
-        windows differ by the codebook's grain. One block of windows is computed at a time,
+        windows differ by the codebook's grain. Always as many windows are computed at a time,
         because matrix products round differently for other numbers of rows.
         """
         n = len(blendshapes)
-        padded = _with_context(blendshapes, before, after)
-        blocks = -(-(n + BLOCK - 1) // BLOCK)
-        # ends[b][j]: the last four frames of the window that ends after frame 4b + j
-        ends = [self._last_frames(padded[BLOCK * b :]) for b in range(blocks)]
-        tails = torch.cat(ends)
+        rows = _with_context(blendshapes, before, after)
+        # windows[i] ends after frame i; those behind the last make the batch full
+        windows = rows.unfold(0, WINDOW, 1)[: n + BLOCK - 1].transpose(1, 2)
+        full = torch.zeros(-(-len(windows) // BATCH) * BATCH, *windows.shape[1:])
+        full[: len(windows)] = windows
+        with one_thread_an_operation():
+            tails = torch.cat([self.vqvae(batch)[0][:, -BLOCK:] for batch in full.split(BATCH)])
         frames = torch.arange(n)
         parts = [tails[frames + j, BLOCK - 1 - j] for j in range(BLOCK)]
         return torch.stack(parts).mean(0).clamp(0, 1)
-
-    def _last_frames(self, rows: Tensor) -> Tensor:
-        """[4, 4, columns] ends of the four windows that begin at rows 0 to 3."""
-        windows = torch.stack([rows[j : j + WINDOW] for j in range(BLOCK)])
-        decoded: Tensor = self.vqvae(windows)[0]
-        return decoded[:, -BLOCK:]
 
     def state(self) -> dict[str, Tensor]:
         """Plain tensors, for safetensors."""

@@ -12,8 +12,8 @@ from synctalk.expression import (
     fit_subject_expression,
 )
 from synctalk.progress import ProgressCallback, StageProgress
+from synctalk.threads import one_thread_an_operation
 from synctalk.training.subject import Subject
-from synctalk.training.threads import one_thread_an_operation
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from synctalk.training.config import TrainConfig
 from synctalk.training.data import FrameStack, head_window, load_frames, mouth_weight
 from synctalk.training.optimiser import Adam, Group
 from synctalk.training.subject import study
-from synctalk.training.threads import one_thread_an_operation
+from synctalk.threads import one_thread_an_operation
 from synctalk.training.views import View, ViewGradient, ViewLoss, ViewPool
 
 SEED_VIEWS = 40
