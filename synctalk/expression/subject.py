@@ -119,7 +119,9 @@ class SubjectExpression:
         full = torch.zeros(-(-len(windows) // BATCH) * BATCH, *windows.shape[1:])
         full[: len(windows)] = windows
         with one_thread_an_operation():
-            tails = torch.cat([self.vqvae(batch)[0][:, -BLOCK:] for batch in full.split(BATCH)])
+            tails = torch.cat(
+                [self.vqvae(batch)[0][:, -BLOCK:] for batch in torch.split(full, BATCH)]
+            )
         frames = torch.arange(n)
         parts = [tails[frames + j, BLOCK - 1 - j] for j in range(BLOCK)]
         return torch.stack(parts).mean(0).clamp(0, 1)

@@ -29,13 +29,13 @@ from synctalk.gaussians.restore import Deformation, restore_deformation
 from synctalk.gaussians.scene import COLOR, LOG_SCALE, MEAN, N_COLUMNS, OPACITY, QUAT
 from synctalk.gaussians.triplane import TriplaneDeformation
 from synctalk.progress import ProgressCallback, StageProgress
+from synctalk.threads import one_thread_an_operation
 from synctalk.training import curriculum
 from synctalk.training.checkpoint import Checkpoint
 from synctalk.training.config import TrainConfig
 from synctalk.training.data import FrameStack, head_window, load_frames, mouth_weight
 from synctalk.training.optimiser import Adam, Group
 from synctalk.training.subject import study
-from synctalk.threads import one_thread_an_operation
 from synctalk.training.views import View, ViewGradient, ViewLoss, ViewPool
 
 SEED_VIEWS = 40
