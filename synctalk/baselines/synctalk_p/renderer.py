@@ -233,7 +233,7 @@ def make_field(
     """An untrained field and its occupancy over the box from ``low`` to ``high``, mm."""
     encoding = TriplaneHash(shape.levels, shape.coarsest, shape.finest, shape.log2_table)
     field = HeadField(encoding, low, high, nose_tip_y, n_lip, n_expression)
-    return field, OccupancyGrid(low, high, shape.grid)
+    return field, OccupancyGrid(low.clone(), high.clone(), shape.grid)
 
 
 def _fields() -> tuple[dataclasses.Field[object], ...]:
