@@ -64,6 +64,20 @@ class Driving:
         return Driving(self.lip[index], self.expression[index], self.R[index], self.t[index])
 
 
+@dataclass(frozen=True)
+class Heads:
+    """Rendered heads of T frames, on the avatar's device.
+
+    Args:
+        rgb: [T,h,w,3] premultiplied; alpha: [T,h,w,1].
+        corners: [T,2] upper left corner of each in its frame, px; even.
+    """
+
+    rgb: Tensor
+    alpha: Tensor
+    corners: NDArray[np.int64]
+
+
 class Avatar:
     """An avatar ready to render; open with :meth:`load`."""
 
@@ -208,6 +222,22 @@ class Avatar:
         params: Tensor = self._model(f)
         return params
 
+    @torch.no_grad()
+    def heads(self, driving: Driving) -> Heads:
+        """The heads of all frames by one call of the rasteriser, on the avatar's device.
+
+        The frames need not follow each other: those that several streams of this avatar want at
+        the same time can be rendered together.
+        """
+        corners = self._window.corners(driving.R, driving.t, self._K)
+        Ks = self._window.intrinsics(self._K, corners).to(self.device)
+        splats = activate(self.deform(driving), self._unit_mm)
+        rgb, alpha, _ = rasterize(
+            splats.means, splats.quats, splats.scales, splats.opacities, splats.colors,
+            _viewmats(driving).to(self.device), Ks, self._window.width, self._window.height,
+        )  # fmt: skip
+        return Heads(rgb, alpha, corners)
+
     def necks(self, order: NDArray[np.int64], lip: NDArray[np.float32]) -> Iterator[Neck | None]:
         """Restored necks of source frames, weighing what their mouths are wider open than ours.
 
@@ -295,6 +325,10 @@ class Avatar:
         under: list[Background],
         lay: Callable[[Tensor, Tensor, Background, Corner], Background],
     ) -> list[Background]:
+        if self.device.type == "cuda":  # one launch for all; a CPU's cache holds one frame's splats
+            heads = self.heads(driving)
+            images = heads.rgb.cpu(), heads.alpha.cpu()
+            return [lay(*each) for each in zip(*images, under, heads.corners, strict=True)]
         corners = self._window.corners(driving.R, driving.t, self._K)
         Ks = self._window.intrinsics(self._K, corners).to(self.device)
         poses = _viewmats(driving).to(self.device)

@@ -154,7 +154,8 @@ def l1_dssim_reference(
     def blur(image: Tensor) -> Tensor:
         return F.conv2d(image, window, padding=5, groups=3)
 
-    p, t = pred.permute(0, 3, 1, 2), target.permute(0, 3, 1, 2)
+    # contiguous: a channels-last convolution may run in TF32 on a GPU, too coarse for variances
+    p, t = (image.permute(0, 3, 1, 2).contiguous() for image in (pred, target))
     mu_p, mu_t = blur(p), blur(t)
     var_p, var_t = blur(p * p) - mu_p**2, blur(t * t) - mu_t**2
     cov = blur(p * t) - mu_p * mu_t

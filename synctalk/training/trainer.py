@@ -113,7 +113,7 @@ class Trainer:
         self._driving = self._scaled(self.subject.driving)
         self.step, self.seconds, self.curve = 0, 0.0, ()  # type: int, float, tuple[CurvePoint, ...]
         self._rollbacks = 0
-        self._grad2d = torch.zeros(self.base.shape[0])
+        self._grad2d = torch.zeros(self.base.shape[0], device=device)
         self.model, self._adam = self._canonical_model(self.base)
 
     # -- the run ---------------------------------------------------------------------------
@@ -223,7 +223,7 @@ class Trainer:
         if not self.config.masked_attention:
             mask = FacialMask(torch.ones_like(mask.lip), torch.ones_like(mask.expression))
         torch.manual_seed(self.config.seed)
-        self._grad2d = torch.zeros(base.shape[0])
+        self._grad2d = torch.zeros(base.shape[0], device=self.device)
         model: Deformation
         if self.config.deformation == "basis":
             model = BasisDeformation(base, mask, *sizes, column_scale())
@@ -390,10 +390,10 @@ class Trainer:
             self.model = restore_deformation(state).to(self.device)
             self._adam = Adam(_groups(self.model, self.config))
         else:
-            self.model, self._adam = self._canonical_model(state["base"] * column_scale())
+            self.model, self._adam = self._canonical_model(state["base"].cpu() * column_scale())
             self.model.load_state_dict(state)
         self._adam.load_state(_under(tensors, "adam."))
-        self._grad2d = tensors["grad2d"].clone()
+        self._grad2d = tensors["grad2d"].to(self.device, copy=True)
         self._rollbacks = int(tensors["rollbacks"])
         self.step = step
 
