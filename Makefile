@@ -19,10 +19,10 @@ OUT   ?= out/demo
 # Processes that run the tests; more of them need more cores and memory (about 4 GB each).
 TEST_WORKERS ?= 2
 
-# These want the avatar and dataset that real_subject.py makes; naturalness.py is a part of torso.py.
+# These want the avatar and dataset that real_subject.py makes.
 BENCH_LAST := $(addprefix benchmarks/,real_subject.py dub_speed.py refined_poses.py crowded.py \
   expression.py torso.py live_renderer.py)
-BENCH_FIRST := $(filter-out $(BENCH_LAST) benchmarks/naturalness.py,$(wildcard benchmarks/*.py))
+BENCH_FIRST := $(filter-out $(BENCH_LAST),$(wildcard benchmarks/*.py))
 ANCHOR := out/bench/anchor_71s_512
 NATIVE := CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
 

@@ -29,13 +29,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from naturalness import Brisque, Niqe
 from numpy.typing import NDArray
 
 from synctalk.avatar import Avatar, Driving
 from synctalk.bundle import BUNDLE_PLATES, MATTE, SOURCE
 from synctalk.dubbing import dub, dubbed_frames
 from synctalk.evaluation.machine import describe_machine
+from synctalk.evaluation.quality.naturalness import Brisque, Niqe
 from synctalk.face import MeshFaceTracker
 from synctalk.face.topology import CHIN, FACE_OVAL, RIGID
 from synctalk.media import VideoReader, Yuv420, rgb_to_yuv, yuv_to_rgb
@@ -269,7 +269,8 @@ class Scores:
 def measure(
     person: Avatar, pairs: Iterator[Pair], weights: Path
 ) -> tuple[dict[str, object], list[Image]]:
-    niqe, brisque = Niqe(weights), Brisque(weights)
+    niqe = Niqe(weights / "niqe_pris_params.npz")
+    brisque = Brisque(weights / "brisque_model_live.yml", weights / "brisque_range_live.yml")
     scores = {mode: Scores() for mode in MODES}
     n, rows = 0, []
     for pair in pairs:

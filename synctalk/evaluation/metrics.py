@@ -42,7 +42,7 @@ def psnr(image: Image, reference: Image, mask: Mask | None = None) -> float:
     Raises:
         InputError: different shapes, or an empty mask.
     """
-    _check_pair(image, reference)
+    check_pair(image, reference)
     error = cv2.absdiff(image, reference)
     if mask is not None:
         if not mask.any():
@@ -62,7 +62,7 @@ def ssim(image: Image, reference: Image, mask: Mask | None = None) -> float:
     Raises:
         InputError: different shapes, too small, or no window centred in the mask.
     """
-    _check_pair(image, reference)
+    check_pair(image, reference)
     _check_side(image, WINDOW)
     values, _ = _ssim_maps(image.astype(np.float32), reference.astype(np.float32))
     if mask is None:
@@ -102,7 +102,7 @@ class Similarities:
 
 def similarities(image: Image, reference: Image, mask: Mask | None) -> Similarities:
     """``ssim`` with and without ``mask``, and ``ms_ssim``, in half the time of three calls."""
-    _check_pair(image, reference)
+    check_pair(image, reference)
     _check_side(image, MS_MIN_SIDE)
     x, y = image.astype(np.float32), reference.astype(np.float32)
     values, contrast = _ssim_maps(x, y)
@@ -178,7 +178,8 @@ def _halve(image: FloatArray) -> FloatArray:
     return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _check_pair(image: Image, reference: Image) -> None:
+def check_pair(image: Image, reference: Image) -> None:
+    """Raise InputError unless both are uint8 and of one shape."""
     if image.shape != reference.shape or image.dtype != np.uint8 or reference.dtype != np.uint8:
         raise InputError(
             f"Cannot compare {image.dtype}{list(image.shape)} with "
