@@ -274,6 +274,75 @@ def evaluate(
     )
 
 
+@app.command(epilog=EXIT_CODES)
+def bench(
+    plan: Annotated[
+        Path | None,
+        typer.Argument(metavar="PLAN", help="What to measure, in TOML (docs/benchmark.md)."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="The folder for index.html, bench.json and bench.csv.")
+    ] = Path("out/benchmark"),
+    video: Annotated[
+        list[Path] | None,
+        typer.Option(help="Without a plan: footage to measure on; may be repeated."),
+    ] = None,
+    preset: Annotated[Preset, typer.Option(help=f"Without a plan. {PresetHelp}")] = "standard",
+    steps: StepsOption = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Without a plan: of training; may be repeated.")
+    ] = None,
+    subject: Annotated[
+        list[str] | None, typer.Option(help="Of the plan, this one alone; may be repeated.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Of the plan, this one alone; may be repeated.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="Of the plan, this one alone; may be repeated.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of datasets and avatars; OUT/cache if not named.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure again; datasets and avatars are kept.")
+    ] = False,
+    device: DeviceOption = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Put methods side by side, beside the paper's tables: one page with players, plots, tables.
+
+    What is measured is kept: stopped and run again, it goes on where it was.
+
+    Examples: [bold]synctalk bench plan.toml --out out/benchmark[/]
+
+    [bold]synctalk bench --video me.mp4 --preset demo --out out/benchmark[/]
+    """
+
+    def work(progress: ProgressCallback) -> Outcome:
+        from synctalk.benchmark import bench as call
+        from synctalk.benchmark import load_plan, plan_of
+
+        wanted = (
+            load_plan(plan)
+            if plan is not None
+            else plan_of(video or (), preset, steps, tuple(seed or (0,)))
+        )
+        named = (tuple(names or ()) for names in (subject, method, protocol))
+        made = call(
+            wanted.narrowed(*named), out, cache=cache, fresh=fresh, device=device,
+            progress=progress,
+        )  # fmt: skip
+        return report.benchmark(made)
+
+    run(
+        "bench",
+        work,
+        as_json=as_json,
+        if_stopped="Run the same command to go on: what was measured is kept.",
+    )
+
+
 @app.command("pretrain-encoder", epilog=EXIT_CODES)
 def pretrain_encoder(
     data: Annotated[

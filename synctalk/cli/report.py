@@ -13,6 +13,7 @@ from synctalk.cli.session import ExitCode, Outcome
 from synctalk.doctor import Finding
 
 if TYPE_CHECKING:
+    from synctalk.benchmark import BenchReport
     from synctalk.bundle import AvatarBundle
     from synctalk.dataset import SubjectDataset
     from synctalk.dubbing import DubResult
@@ -85,6 +86,29 @@ def evaluation(made: EvaluationReport) -> Outcome:
     figures = {name: made.figures[name] for name in HEADLINES if name in made.figures}
     words = [f"[bold green]Report[/] {_name(made.page)}: {_figures(figures)}"]
     return Outcome({"path": str(made.path), **made.figures}, "\n".join(words))
+
+
+def benchmark(made: BenchReport) -> Outcome:
+    """What ``bench`` measured; failed when nothing could be."""
+    failed = [
+        {"cell": f"{r.protocol} {r.subject} {r.sound} {r.method}", "reason": r.failure.reason}
+        for r in made.results
+        if r.failure is not None
+    ]
+    result = {
+        "path": str(made.path),
+        "page": str(made.page),
+        "cells": len(made.results),
+        "reused": made.reused,
+        "failed": failed,
+    }
+    words = [
+        f"[bold green]Benchmark[/] {_name(made.page)}: {len(made.results)} cells, "
+        f"{made.reused} of them from an earlier run"
+    ]
+    words += [f"[yellow]– {escape(f['cell'])}: {escape(f['reason'])}[/]" for f in failed]
+    code = ExitCode.BAD_INPUT if len(failed) == len(made.results) else ExitCode.OK
+    return Outcome(result, "\n".join(words), code)
 
 
 def pretrained(made: Pretrained) -> Outcome:

@@ -36,6 +36,7 @@ svg { width:100%; height:auto; display:block } svg text { font-size:11px; fill:v
 .end { text-anchor:end } .mid { text-anchor:middle }
 .grid { stroke:var(--rule); stroke-width:.6 } .axis { stroke:var(--soft); stroke-width:1 }
 .level { stroke:var(--soft); stroke-width:1; stroke-dasharray:4 4 } .shade { fill:var(--shade) }
+.dot { fill:var(--paper); stroke-width:1.5 }
 .line { fill:none; stroke-width:1.5; stroke-linejoin:round }
 .c0 { stroke:var(--c0); background:var(--c0) } .c1 { stroke:var(--c1); background:var(--c1) }
 .c2 { stroke:var(--c2); background:var(--c2) } .c3 { stroke:var(--c3); background:var(--c3) }

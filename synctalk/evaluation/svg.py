@@ -25,12 +25,14 @@ class Line:
         label: for the legend.
         x, y: [n]; NaN in ``y`` interrupts the curve.
         colour: CSS class that sets the stroke: ``c0`` (grey), ``c1``, ``c2`` or ``c3``.
+        dots: mark every point, for curves of few.
     """
 
     label: str
     x: Values
     y: Values
     colour: str
+    dots: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def plot(
     parts = [_shade(axes, shaded) if shaded else "", _grid(axes, x_label, y_label)]
     parts += [_level(axes, level) if level else ""]
     parts += [f'<path class="line {line.colour}" d="{_path(axes, line)}"/>' for line in lines]
+    parts += [_dots(axes, line) for line in lines if line.dots]
     names = escape(f"{y_label} over {x_label}: " + ", ".join(line.label for line in lines))
     legend = "".join(
         f'<span><i class="key {line.colour}"></i>{escape(line.label)}</span>' for line in lines
@@ -124,6 +127,15 @@ def _path(axes: _Axes, line: Line) -> str:
         pieces.append(f"{'L' if pen_down else 'M'}{a:.1f} {b:.1f}")
         pen_down = True
     return "".join(pieces)
+
+
+def _dots(axes: _Axes, line: Line) -> str:
+    u, v = axes.at(line.x, line.y)
+    return "".join(
+        f'<circle class="dot {line.colour}" cx="{a:.1f}" cy="{b:.1f}" r="3"/>'
+        for a, b in zip(u, v, strict=True)
+        if np.isfinite(b)
+    )
 
 
 def _thinned(x: Values, y: Values) -> tuple[Values, Values]:

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-COMMANDS = ["preprocess", "train", "dub", "evaluate", "inspect", "verify", "doctor", "demo"]
+COMMANDS = [
+    "preprocess",
+    "train",
+    "dub",
+    "evaluate",
+    "bench",
+    "inspect",
+    "verify",
+    "doctor",
+    "demo",
+]
 
 
 def synctalk(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -60,6 +70,7 @@ def test_each_command_explains_itself(command: str) -> None:
         ("train", ["DATASET", "--out", "demo|standard|best", "auto|cpu|cuda", "--resume"]),
         ("dub", ["AVATAR", "AUDIO", "--out", "--no-portrait", "--background", "--label"]),
         ("evaluate", ["AVATAR", "DATASET", "--out"]),
+        ("bench", ["PLAN", "--out", "--video", "--protocol", "--method", "--cache", "--fresh"]),
         ("inspect", ["PATH"]),
         ("verify", ["FILE"]),
         ("demo", ["--video", "--audio", "--out"]),

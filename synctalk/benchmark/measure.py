@@ -1,0 +1,247 @@
+"""One cell: show the scene, score it, film it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synctalk.avatar import Avatar
+from synctalk.benchmark.actors import Actor, AvatarActor, SourceActor, mel_regressor
+from synctalk.benchmark.cells import Cell, video_key
+from synctalk.benchmark.film import Film, WorstFrames
+from synctalk.benchmark.imported import ImportedActor
+from synctalk.benchmark.plan import Sound
+from synctalk.benchmark.result import CellResult, Scored, Value, Worst
+from synctalk.benchmark.scene import Scene, foreign_scene, own_scene
+from synctalk.benchmark.speed import measure_speed
+from synctalk.benchmark.workshop import Workshop
+from synctalk.dataset import FPS
+from synctalk.errors import BundleError
+from synctalk.evaluation.landmarks import head_mask, mouth_mask
+from synctalk.evaluation.machine import describe_machine
+from synctalk.evaluation.quality import METRICS, VideoScorer
+from synctalk.face.tracking import FaceTrack, FaceTracker
+from synctalk.progress import ProgressCallback, StageProgress
+
+if TYPE_CHECKING:
+    from synctalk.evaluation.protocol import TalkingHead
+
+KEPT_SERIES = ("psnr", "psnr_mouth", "lmd", "lpips_alex")
+BLENDED = ("psnr", "psnr_head", "psnr_mouth", "ssim", "ms_ssim", "fid", "lpips_alex", "lpips_vgg")
+"""Of the blended output under own sound, as in the paper's Table II; its mouth is the plain one's,
+so what needs a tracker is measured once."""
+VIDEO = "video.mp4"
+
+Mask = NDArray[np.bool_]
+
+
+class Stage:
+    """What the cells of a benchmark share: trackers, and the source tracks of scenes."""
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        tracker: FaceTracker,
+        sounds: Mapping[str, Sound],
+        progress: ProgressCallback,
+    ) -> None:
+        self.workshop, self.tracker, self.progress = workshop, tracker, progress
+        self.sounds = sounds
+        self._tracks: dict[tuple[str, bytes], FaceTrack] = {}
+
+    def source_track(self, scene: Scene) -> FaceTrack:
+        """The face in the frames of the footage under a scene."""
+        key = (scene.dataset.manifest.source_sha256, scene.order.tobytes())
+        if key not in self._tracks:
+            watched = StageProgress(self.progress, "track source", len(scene))
+            frames = watched.wrap(scene.frames())
+            self._tracks[key] = self.tracker.track(frames, cuts=scene.cuts)
+        return self._tracks[key]
+
+
+def measure(cell: Cell, key: str, stage: Stage, folder: Path) -> CellResult:
+    """Run a cell whose avatar, if it has one, is there.
+
+    Args:
+        cell: what to measure.
+        key: digest of what it rests on.
+        stage: shared with other cells.
+        folder: gets the video and the pictures.
+
+    Raises:
+        SyncTalkError: whatever the method raises.
+    """
+    began, load = time.monotonic(), os.getloadavg()[0]
+    data = stage.workshop.dataset(cell.subject, cell.method)
+    head = _head(cell, stage.workshop)
+    actor = _actor(cell, head, stage)
+    scene = own_scene(data) if cell.sound is None else foreign_scene(data, cell.sound)
+    result = _record(cell, key, scene, head)
+    outputs, worst = _scored(cell, actor, scene, stage, folder)
+    run = dict(result.run)
+    if cell.speed and head is not None:
+        run |= measure_speed(head, data)
+    return replace(
+        result,
+        outputs=outputs,
+        run=run,
+        points=_points(actor, scene, cell, stage),
+        worst=worst,
+        video=VIDEO,
+        load=round(load, 2),
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        wall_s=round(time.monotonic() - began, 2),
+    )
+
+
+def _head(cell: Cell, workshop: Workshop) -> TalkingHead | None:
+    if cell.method.kind in ("source", "import"):
+        return None
+    head = workshop.avatar(cell.subject, cell.method, cell.seed)
+    data = workshop.dataset(cell.subject, cell.method)
+    if head.manifest.source_sha256 != data.manifest.source_sha256:
+        raise BundleError(
+            f"{cell.name}: the avatar was not trained on this footage.",
+            reason="AVATAR_OF_OTHER_FOOTAGE",
+            remedy="Name an avatar of this subject in the plan.",
+        )
+    return head
+
+
+def _actor(cell: Cell, head: TalkingHead | None, stage: Stage) -> Actor:
+    method = cell.method
+    if method.kind == "import":
+        return ImportedActor(method.paths[video_key(cell.subject, cell.sound)])
+    if head is None:
+        return SourceActor()
+    regressor = None
+    if "audio-visual-encoder" in method.without and isinstance(head, Avatar):
+        regressor = mel_regressor(head, stage.workshop.dataset(cell.subject, method))
+    return AvatarActor(
+        head,
+        method.lips,
+        regressor,
+        torso="torso-restorer" not in method.without,
+        generated="expression-generator" not in method.without,
+        seed=cell.seed,
+    )
+
+
+def _record(cell: Cell, key: str, scene: Scene, head: TalkingHead | None) -> CellResult:
+    run: dict[str, Value] = {}
+    curve: tuple[tuple[float, float, float], ...] = ()
+    if head is not None:
+        facts = head.manifest
+        run["train_s"] = facts.timings_s.get("train")
+        for name in ("steps", "n_gaussians", "size"):
+            value = facts.settings.get(name)
+            run["trained_" + name] = float(value) if isinstance(value, (int, float)) else None
+        curve = tuple((p.seconds, float(p.step), p.psnr_db) for p in facts.training_curve)
+    usable = scene.dataset.tracks.valid[: scene.dataset.held_out_range.start]
+    run["footage_s"] = float(usable.sum()) / FPS
+    return CellResult(
+        digest=key,
+        protocol=cell.protocol,
+        subject=cell.subject.name,
+        method=cell.method.name,
+        kind="mean-mouth" if cell.method.lips == "mean" else cell.method.kind,
+        sound=cell.sound.name if cell.sound else "",
+        role=cell.sound.role if cell.sound else "",
+        seed=cell.seed,
+        without=cell.method.without,
+        public=cell.subject.public,
+        run=run,
+        curve=curve,
+        n_frames=len(scene),
+        first_frame=int(scene.order[0]),
+        side=scene.dataset.manifest.size,
+        machine=describe_machine().as_dict(),
+    )
+
+
+def _scored(
+    cell: Cell, actor: Actor, scene: Scene, stage: Stage, folder: Path
+) -> tuple[dict[str, Scored], tuple[Worst, ...]]:
+    """Every frame shown once: scored, filmed, and kept if it is among the worst."""
+    worst = WorstFrames(folder)
+    watched = StageProgress(stage.progress, f"score {cell.name}", len(scene))
+    with Film(folder / VIDEO, scene) as film, open_scorers(actor, scene, stage) as scorers:
+        streams = zip(watched.wrap(actor.show(scene)), _masks(scene), strict=False)
+        for i, (shown, (head, mouth)) in enumerate(streams):
+            for name, scorer in scorers.items():
+                picture = shown.plain if name == "plain" else shown.blended
+                assert picture is not None
+                scorer.add(shown.source, picture, head=head, mouth=mouth)
+            seen = shown.plain if shown.plain is not None and scene.own else shown.blended
+            assert seen is not None
+            film.add(seen)
+            if scene.own and cell.method.kind != "source":
+                worst.add(int(scene.order[i]), seen, shown.source)
+        outputs = {name: Scored.of(s.result(), KEPT_SERIES) for name, s in scorers.items()}
+    return outputs, worst.written()
+
+
+@contextmanager
+def open_scorers(actor: Actor, scene: Scene, stage: Stage) -> Iterator[dict[str, VideoScorer]]:
+    """By output. Under a foreign sound nothing is true, so nothing is compared but the person."""
+    videos = [name for name, spec in METRICS.items() if spec.kind == "video"]
+    wanted = videos
+    if not scene.own:
+        wanted = [n for n in videos if "reference" not in METRICS[n].needs or n == "identity"]
+    main = VideoScorer(metrics=wanted, tracker=stage.tracker, audio=scene.wav, cuts=scene.cuts)
+    if not scene.own:
+        yield {"blended": main}
+    elif isinstance(actor, AvatarActor):
+        yield {"plain": main, "blended": VideoScorer(metrics=[n for n in BLENDED if n in METRICS])}
+    else:
+        yield {"plain": main}
+
+
+def _masks(scene: Scene) -> Iterator[tuple[Mask | None, Mask | None]]:
+    """Head and mouth of every frame; under a foreign sound there are none."""
+    if not scene.own:
+        yield from repeat((None, None), len(scene))
+        return
+    size = scene.dataset.manifest.size
+    points = scene.dataset.tracks.landmarks68[scene.order]
+    for matte, face in zip(scene.mattes(), points, strict=False):
+        yield head_mask(matte), mouth_mask(face, size, size)
+
+
+def _points(actor: Actor, scene: Scene, cell: Cell, stage: Stage) -> dict[str, tuple[Value, ...]]:
+    """How the mouth opens under a foreign sound, beside the truth or the sound without noise."""
+    sound = cell.sound
+    opening = None if sound is None else actor.opening_mm(scene)
+    if sound is None or opening is None:
+        return {}
+    points: dict[str, tuple[Value, ...]] = {
+        "opening_mm": tuple(round(float(v), 2) for v in opening)
+    }
+    if sound.truth is not None:
+        with np.load(sound.truth, allow_pickle=False) as truth:
+            first = round(sound.from_s * FPS)
+            gap = truth["lip_gap_mm"][first : first + len(opening)]
+        points["opening_r_truth"] = (_correlation(opening, gap),)
+    if sound.clean:
+        clean = stage.sounds[sound.clean]
+        quiet = actor.opening_mm(foreign_scene(scene.dataset, clean))
+        if quiet is not None:
+            points["opening_r_clean"] = (_correlation(opening, quiet),)
+    return points
+
+
+def _correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> Value:
+    n = min(len(a), len(b))
+    if n < 2 or np.ptp(a[:n]) == 0 or np.ptp(b[:n]) == 0:
+        return None
+    return round(float(np.corrcoef(a[:n], b[:n])[0, 1]), 4)

@@ -1,0 +1,81 @@
+"""Write a benchmark down: ``index.html`` for people, ``bench.json`` and ``bench.csv`` for programs.
+
+The two files of figures hold no picture; the page holds the videos and needs nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from synctalk.benchmark.page import page
+from synctalk.benchmark.plan import Plan
+from synctalk.benchmark.result import CellResult
+from synctalk.benchmark.workshop import write_json
+from synctalk.evaluation.machine import describe_machine
+from synctalk.evaluation.quality import METRICS
+
+PAGE, FIGURES, TABLE = "index.html", "bench.json", "bench.csv"
+COLUMNS = (
+    "protocol", "subject", "sound", "method", "kind", "without", "seed", "output", "metric",
+    "value", "unit", "better", "absent",
+)  # fmt: skip
+
+
+def write_report(
+    plan: Plan, results: Sequence[CellResult], out: Path, folders: Sequence[Path]
+) -> None:
+    """Write page, figures and table into ``out``, each whole or not at all.
+
+    Args:
+        results: of all cells.
+        folders: of the cells, in the same order.
+    """
+    write_json(
+        out / FIGURES,
+        {
+            "title": plan.title,
+            "machine": describe_machine().as_dict(),
+            "cells": [result.to_json() for result in results],
+        },
+    )
+    _write_csv(out / TABLE, results)
+    draft = out / f".{PAGE}.{os.getpid()}.writing"
+    draft.write_text(page(plan.title, results, folders), encoding="utf-8")
+    os.replace(draft, out / PAGE)
+
+
+def _write_csv(path: Path, results: Sequence[CellResult]) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    with draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for result in results:
+            writer.writerows(_lines(result))
+    os.replace(draft, path)
+
+
+def _lines(cell: CellResult) -> Iterator[tuple[object, ...]]:
+    """One a figure, one an absent metric."""
+    head = (cell.protocol, cell.subject, cell.sound, cell.method, cell.kind,
+            " ".join(cell.without), cell.seed)  # fmt: skip
+    if cell.failure is not None:
+        yield (*head, "", "", "", "", "", cell.failure.reason)
+        return
+    for output, scored in cell.outputs.items():
+        for name, value in scored.figures.items():
+            spec = METRICS[name]
+            yield (*head, output, name, _text(value), spec.unit, spec.better, "")
+        for name, why in scored.absent.items():
+            spec = METRICS[name]
+            yield (*head, output, name, "", spec.unit, spec.better, why["reason"])
+    for name, value in cell.run.items():
+        known = METRICS.get(name)
+        yield (*head, "run", name, _text(value), known.unit if known else "",
+               known.better if known else "", "")  # fmt: skip
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"

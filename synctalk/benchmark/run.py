@@ -1,0 +1,217 @@
+"""Run a plan: cell by cell, each kept as soon as it is measured, and the page at the end.
+
+A cell is a folder ``cells/PROTOCOL/SUBJECT/NAME`` that appears in one rename. One whose digest is
+still that of the plan is not measured again; one that failed is tried again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from synctalk.benchmark.cells import Cell, cells_of, digest, video_key
+from synctalk.benchmark.measure import Stage, measure
+from synctalk.benchmark.plan import Plan
+from synctalk.benchmark.report import PAGE, write_report
+from synctalk.benchmark.result import RESULT, VERSION, CellResult, Failure
+from synctalk.benchmark.workshop import Workshop, sole_user, write_json
+from synctalk.dataset import FPS
+from synctalk.errors import Cancelled, InputError, SyncTalkError
+from synctalk.evaluation.machine import describe_machine
+from synctalk.face import make_tracker
+from synctalk.progress import ProgressCallback, ProgressEvent, ignore_progress
+
+STEP_S, FRAME_S, USUAL_S = 0.06, 0.3, 12.0
+"""Seconds that a training step and a scored frame take on two cores, and how long a held-out part
+is, roughly: the weights of the estimate of the time left."""
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What a benchmark wrote.
+
+    Args:
+        path: the folder, with ``index.html``, ``bench.json`` and ``bench.csv``.
+        results: of all cells, in the plan's order.
+        reused: how many were there from an earlier run.
+    """
+
+    path: Path
+    results: tuple[CellResult, ...]
+    reused: int
+
+    @property
+    def page(self) -> Path:
+        """The HTML page."""
+        return self.path / PAGE
+
+    @property
+    def failed(self) -> tuple[CellResult, ...]:
+        """Cells without figures."""
+        return tuple(r for r in self.results if r.failure is not None)
+
+
+def bench(
+    plan: Plan,
+    out: Path,
+    *,
+    cache: Path | None = None,
+    fresh: bool = False,
+    device: str = "auto",
+    progress: ProgressCallback = ignore_progress,
+) -> BenchReport:
+    """Measure all cells of a plan and write the page.
+
+    Args:
+        plan: see :mod:`synctalk.benchmark.plan`.
+        out: folder of cells and page; may be one of an earlier run.
+        cache: folder of datasets and avatars; ``OUT/cache`` if None. Several benchmarks may share
+            one, one at a time.
+        fresh: measure again what was measured; datasets and avatars are kept.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        progress: receives the events of all stages, and of ``bench`` with the time left.
+
+    Raises:
+        InputError: another benchmark works there, or a file of the plan is missing.
+        Cancelled: from ``progress``; what is measured is kept.
+    """
+    cache = cache or out / "cache"
+    with sole_user(out), sole_user(cache):
+        run = _Run(plan, out, Workshop(cache, device, progress), fresh, progress, device)
+        results, reused = run.all_cells()
+        write_report(plan, results, out, [run.folder(cell) for cell in cells_of(plan)])
+    return BenchReport(out, tuple(results), reused)
+
+
+class _Run:
+    def __init__(
+        self,
+        plan: Plan,
+        out: Path,
+        workshop: Workshop,
+        fresh: bool,
+        progress: ProgressCallback,
+        device: str,
+    ) -> None:
+        self._plan, self._out, self._workshop = plan, out, workshop
+        self._fresh, self._progress = fresh, progress
+        sounds = {sound.name: sound for sound in plan.sounds}
+        self._stage = Stage(workshop, make_tracker("mesh", device), sounds, progress)
+
+    def all_cells(self) -> tuple[list[CellResult], int]:
+        """Results in the plan's order, and how many were there already."""
+        cells = cells_of(self._plan)
+        keys = [self._key(cell) for cell in cells]
+        known = [self._known(cell, key) for cell, key in zip(cells, keys, strict=True)]
+        results: list[CellResult] = []
+        clock = _Clock([self._cost(c) for c, k in zip(cells, known, strict=True) if k is None])
+        for cell, key, old in zip(cells, keys, known, strict=True):
+            if old is None:
+                self._report(len(results), len(cells), clock, cell.name)
+                old = self._measured(cell, key)
+                clock.done_one()
+            results.append(old)
+        self._report(len(cells), len(cells), clock, "")
+        return results, sum(k is not None for k in known)
+
+    def _key(self, cell: Cell) -> str:
+        """Of all that a cell rests on but the machine."""
+        shop, method = self._workshop, cell.method
+        rests: list[object] = [VERSION, cell.protocol, shop.subject_key(cell.subject), method.kind]
+        if cell.sound is not None:
+            sound = dataclasses.replace(cell.sound, file=Path())
+            rests += [dataclasses.asdict(sound), shop.digest_of(cell.sound.file), cell.seconds]
+        if method.kind == "import":
+            rests.append(shop.digest_of(method.paths[video_key(cell.subject, cell.sound)]))
+        elif method.kind != "source":
+            rests.append(shop.avatar_key(cell.subject, method, cell.seed))
+        return digest(*rests, method.without, method.lips, cell.speed)
+
+    def _known(self, cell: Cell, key: str) -> CellResult | None:
+        path = self.folder(cell) / RESULT
+        if self._fresh or not path.is_file():
+            return None
+        try:
+            result = CellResult.from_json(path.read_text(encoding="utf-8"), path)
+        except InputError:  # of another release
+            return None
+        return result if result.digest == key and result.failure is None else None
+
+    def folder(self, cell: Cell) -> Path:
+        """Where a cell's result lies."""
+        sound = [cell.sound.name] if cell.sound else []
+        name = "-".join([*sound, cell.method.name, f"seed{cell.seed}"])
+        return self._out / "cells" / cell.protocol / _plain(cell.subject.name) / _plain(name)
+
+    def _measured(self, cell: Cell, key: str) -> CellResult:
+        """Measure a cell and keep it; what fails is noted, and the others go on."""
+        folder = self.folder(cell)
+        partial = folder.with_name(folder.name + ".writing")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            result = measure(cell, key, self._stage, partial)
+        except Cancelled:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        except SyncTalkError as error:
+            result = _failed(cell, key, Failure.of(error))
+        write_json(partial / RESULT, result.to_json())
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+        return result
+
+    def _cost(self, cell: Cell) -> float:
+        """Seconds on two cores, roughly."""
+        seconds = cell.sound.seconds if cell.sound else USUAL_S
+        cost = FRAME_S * FPS * seconds
+        if cell.method.kind == "ours" and not self._workshop.has_avatar(
+            cell.subject, cell.method, cell.seed
+        ):
+            cost += STEP_S * self._workshop.config(cell.method, cell.seed).steps
+        return cost
+
+    def _report(self, done: int, total: int, clock: _Clock, message: str) -> None:
+        event = ProgressEvent("bench", done, total, eta_s=clock.left_s(), message=message)
+        self._progress(event)
+
+
+class _Clock:
+    """Time left, by what was done of the estimated work."""
+
+    def __init__(self, costs: list[float]) -> None:
+        self._costs, self._done, self._start = costs, 0, time.monotonic()
+
+    def done_one(self) -> None:
+        self._done += 1
+
+    def left_s(self) -> float | None:
+        """Seconds; the estimate itself until something was measured."""
+        left = sum(self._costs[self._done :])
+        before = sum(self._costs[: self._done])
+        return left * (time.monotonic() - self._start) / before if before else left
+
+
+def _failed(cell: Cell, key: str, failure: Failure) -> CellResult:
+    return CellResult(
+        digest=key,
+        protocol=cell.protocol,
+        subject=cell.subject.name,
+        method=cell.method.name,
+        kind=cell.method.kind,
+        sound=cell.sound.name if cell.sound else "",
+        role=cell.sound.role if cell.sound else "",
+        seed=cell.seed,
+        without=cell.method.without,
+        public=cell.subject.public,
+        machine=describe_machine().as_dict(),
+        failure=failure,
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)

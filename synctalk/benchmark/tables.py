@@ -1,0 +1,259 @@
+"""Rows of tables out of cells: seeds together, our rows beside the paper's."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from synctalk.benchmark.paper import TABLES, PaperTable
+from synctalk.benchmark.result import CellResult
+from synctalk.benchmark.switches import SWITCHES
+from synctalk.evaluation.quality import METRICS
+
+OUR_NAMES = {"lpips": "lpips_alex", "fps": "fps_one_stream"}
+"""Columns of the paper by the names of our metrics, where they differ. Its AUE has no counterpart
+that may stand in the same column."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One value of a table.
+
+    Args:
+        value: mean over seeds; None where there is none.
+        spread: standard deviation over seeds, if there are several.
+        why: what a missing one needs.
+    """
+
+    value: float | None
+    spread: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Args:
+        name: method. subject: of whom; empty for the paper's.
+        figures: by column.
+        where: machine, training time and size.
+        ours: marked. paper: of the paper.
+    """
+
+    name: str
+    subject: str
+    figures: tuple[Figure, ...]
+    where: str
+    ours: bool = False
+    paper: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """The seeds of one cell."""
+
+    cells: tuple[CellResult, ...]
+
+    @property
+    def first(self) -> CellResult:
+        """What all seeds share."""
+        return self.cells[0]
+
+    def figure(self, name: str, output: str) -> Figure:
+        """A metric over the seeds."""
+        values = [v for c in self.cells if (v := c.figure(name, output)) is not None]
+        if not values:
+            scored = self.first.outputs.get(output)
+            absent = scored.absent.get(name) if scored is not None else None
+            return Figure(None, why=absent["remedy"] if absent else "")
+        spread = statistics.stdev(values) if len(values) > 1 else None
+        return Figure(statistics.fmean(values), spread)
+
+    def point(self, name: str) -> Figure:
+        """A single figure of the protocol over the seeds."""
+        values = [v for c in self.cells for v in c.points.get(name, ()) if v is not None]
+        return Figure(statistics.fmean(values) if values else None)
+
+
+def grouped(results: Iterable[CellResult]) -> list[Group]:
+    """Cells that differ in their seed alone, together; failed ones left out."""
+    found: dict[tuple[str, ...], list[CellResult]] = {}
+    for cell in results:
+        if cell.failure is None:
+            key = (cell.protocol, cell.subject, cell.sound, cell.method)
+            found.setdefault(key, []).append(cell)
+    return [Group(tuple(cells)) for cells in found.values()]
+
+
+def table_rows(number: str, groups: Sequence[Group]) -> list[Row]:
+    """The paper's rows of a table and ours after them; nothing where we have none."""
+    table = TABLES[number]
+    ours = _OURS[number](table, groups)
+    if not ours:
+        return []
+    paper = [
+        Row(name, "", tuple(Figure(v) for v in values), "RTX 4090, 512×512", name in table.ours,
+            paper=True)
+        for name, values in table.rows.items()
+    ]  # fmt: skip
+    return [*paper, *ours]
+
+
+def where(cell: CellResult) -> str:
+    """Machine, training time and size of a row."""
+    machine = cell.machine
+    device = str(machine.get("gpu", "none"))
+    if device == "none":
+        device = f"{machine.get('cpu', 'CPU')}, {machine.get('cores', '?')} cores"
+    parts = [device]
+    train_s = cell.run.get("train_s")
+    if train_s:
+        parts.append(f"trained {duration(train_s)}")
+    parts.append(f"{cell.side}×{cell.side}")
+    trained = cell.run.get("trained_size")
+    if trained and trained != cell.side:
+        parts[-1] += f" (trained at {trained:.0f})"
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """E.g. ``"48 s"``, ``"10.5 min"`` or ``"3.2 h"``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def _row(group: Group, name: str, figures: Sequence[Figure]) -> Row:
+    first = group.first
+    ours = first.kind in ("ours", "avatar") and not first.without
+    return Row(name, first.subject, tuple(figures), where(first), ours)
+
+
+def _reconstructions(groups: Sequence[Group]) -> list[Group]:
+    """Whole methods under their own sound."""
+    return [g for g in groups if g.first.protocol == "reconstruction" and not g.first.without]
+
+
+def _metric(column: str) -> str:
+    return OUR_NAMES.get(column, column)
+
+
+def _table_i(table: PaperTable, groups: Sequence[Group]) -> list[Row]:
+    return [
+        _row(g, g.first.method, [g.figure(_metric(m), "plain") for m in table.metrics])
+        for g in _reconstructions(groups)
+    ]
+
+
+def _table_ii(table: PaperTable, groups: Sequence[Group]) -> list[Row]:
+    rows = []
+    for group in _reconstructions(groups):
+        if "blended" in group.first.outputs:
+            for output, words in (("plain", "w/o Portrait"), ("blended", "Portrait")):
+                figures = [group.figure(_metric(m), output) for m in table.metrics]
+                rows.append(_row(group, f"{group.first.method} ({words})", figures))
+    return rows
+
+
+def _table_iii(table: PaperTable, groups: Sequence[Group]) -> list[Row]:
+    """LSE of the paper where SyncNet's weights are given, and our own judge's beside it."""
+    crossed: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        if group.first.protocol == "cross-audio" and not group.first.without:
+            crossed.setdefault((group.first.subject, group.first.method), []).append(group)
+    rows = []
+    for found in crossed.values():
+        figures = []
+        for column in table.metrics:
+            role, _, metric = column.rpartition(" ")
+            named = next((g for g in found if g.first.role == role), None)
+            figures.append(named.figure(metric, "blended") if named else Figure(None))
+        rows.append(_row(found[0], found[0].first.method, figures))
+    return rows
+
+
+def _ablated(table: PaperTable, groups: Sequence[Group], protocol: str, output: str) -> list[Row]:
+    wanted = [s.name for s in SWITCHES.values() if s.table == table.number]
+    rows = []
+    for group in groups:
+        switches = group.first.without
+        if group.first.protocol == protocol and len(switches) == 1 and switches[0] in wanted:
+            figures = [group.figure(_metric(m), output) for m in table.metrics]
+            rows.append(_row(group, SWITCHES[switches[0]].row, figures))
+    return rows
+
+
+def _whole(table: PaperTable, groups: Sequence[Group], protocol: str) -> list[Group]:
+    """The methods that ablations leave a part out of, of the same subjects."""
+    ablated = {
+        (g.first.subject, g.first.sound)
+        for g in groups
+        if g.first.without and SWITCHES[g.first.without[0]].table == table.number
+    }
+    return [
+        g
+        for g in groups
+        if g.first.protocol == protocol
+        and not g.first.without
+        and g.first.kind == "ours"
+        and (g.first.subject, g.first.sound) in ablated
+    ]
+
+
+def _table_iv(table: PaperTable, groups: Sequence[Group]) -> list[Row]:
+    ours = _ablated(table, groups, "reconstruction", "plain")
+    if not ours:
+        return []
+    whole = [
+        _row(g, f"{g.first.method}: linear basis, seeded on the face mesh",
+             [g.figure(_metric(m), "plain") for m in table.metrics])
+        for g in _whole(table, groups, "reconstruction")
+    ]  # fmt: skip
+    return [*whole, *ours]
+
+
+def _table_vi(table: PaperTable, groups: Sequence[Group]) -> list[Row]:
+    ours = _ablated(table, groups, "reconstruction", "blended")
+    if not ours:
+        return []
+    rows = []
+    for group in _whole(table, groups, "reconstruction"):
+        for output, name in (("blended", "full"), ("plain", "w/o Portrait-Sync Generator")):
+            figures = [
+                group.figure(_metric(m), "plain" if m == "lmd" else output) for m in table.metrics
+            ]
+            rows.append(_row(group, name, figures))
+    return [rows[0], *ours, *rows[1:]] if rows else ours
+
+
+def _table_vii(table: PaperTable, groups: Sequence[Group]) -> list[Row]:
+    rows = []
+    found = [
+        *_whole(table, groups, "cross-audio"),
+        *(g for g in groups if g.first.without == ("torso-restorer",)),
+    ]
+    for group in sorted(found, key=lambda g: (g.first.subject, g.first.sound)):
+        word = "w/o" if group.first.without else "w/"
+        figures = [group.figure(m, "blended") for m in table.metrics]
+        rows.append(_row(group, f"{word} torso restorer, {group.first.sound}", figures))
+    return rows if any(g.first.without for g in found) else []
+
+
+_OURS: dict[str, Callable[[PaperTable, Sequence[Group]], list[Row]]] = {
+    "I": _table_i,
+    "II": _table_ii,
+    "III": _table_iii,
+    "IV": _table_iv,
+    "VI": _table_vi,
+    "VII": _table_vii,
+}
+
+
+def better(metric: str) -> str:
+    """``"higher"`` or ``"lower"`` for a column's metric."""
+    name = _metric(metric.rpartition(" ")[2])
+    if name in ("aue", "lpips"):
+        return "lower"
+    return METRICS[name].better
