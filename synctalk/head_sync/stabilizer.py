@@ -181,7 +181,7 @@ class _Stabilizer:
         state = _State(poses, self._landmark_information(poses, motion))
         vertices = bend(np.asarray(self._model.vertices, np.float64), motion.shape, self._landmarks)
         self._record(state, "motion", motion)
-        index = keyframe_indices(self._valid, self._config.photometric.keyframes)
+        index = keyframe_indices(self._valid, self._config.photometric.count(self._valid.sum()))
         greys = self._watch(state, motion, vertices, index)
         rejected: tuple[int, ...] = ()
         if self._config.photometric.enabled:

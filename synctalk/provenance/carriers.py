@@ -73,5 +73,7 @@ def carriers(key: bytes) -> Carriers:
 
 def waves(count: int, period_px: float, length: int) -> NDArray[np.complex64]:
     """[length, count]: the waves 0 .. count - 1 of a period, at pixel centres."""
-    turns = np.outer((np.arange(length) + 0.5) / period_px, np.arange(count))
-    return np.exp(2j * np.pi * turns).astype(np.complex64)
+    first = np.exp(2j * np.pi * (np.arange(length) + 0.5) / period_px)
+    powers = np.broadcast_to(first[:, None], (length, count)).copy()
+    powers[:, :1] = 1
+    return np.asarray(np.cumprod(powers, axis=1), np.complex64)
