@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 PLANES = ((0, 1), (1, 2), (0, 2))
 """Axes of the XY, YZ and XZ planes."""
+PLANES_FIRST, PLANES_SECOND = zip(*PLANES, strict=True)
 PRIME = 2_654_435_761
 """Müller et al.'s factor of the second axis; the first has 1."""
 
@@ -33,11 +34,13 @@ class TriplaneHash(nn.Module):
         cells = [round(coarsest * growth**level) for level in range(levels)]
         self.size = 2**log2_table
         self.n_dense = sum((n + 1) ** 2 <= self.size for n in cells)
-        factors = [n + 1 for n in cells[: self.n_dense]] + [PRIME] * (levels - self.n_dense)
+        # of a hash only the last bits count, so the factor's others can go before it overflows
+        hashed = [PRIME % self.size] * (levels - self.n_dense)
+        factors = [n + 1 for n in cells[: self.n_dense]] + hashed
         self.register_buffer("cells", torch.tensor(cells, dtype=torch.float32))
-        self.register_buffer("factors", torch.tensor(factors))
-        tables = torch.arange(len(PLANES) * levels).view(len(PLANES), levels) * self.size
-        self.register_buffer("first", tables)
+        self.register_buffer("factors", torch.tensor(factors, dtype=torch.int32))
+        tables = torch.arange(len(PLANES) * levels, dtype=torch.int32) * self.size
+        self.register_buffer("first", tables.view(len(PLANES), levels, 1))
         self.tables = nn.Parameter(torch.empty(tables.numel() * self.size))
         nn.init.uniform_(self.tables, -1e-4, 1e-4)
 
@@ -59,27 +62,33 @@ class TriplaneHash(nn.Module):
         """The four table entries around each position in each grid, and their weights.
 
         Returns:
-            int64 and float32 [S, 3L, 4]; planes outside, levels inside.
+            int32 and float32 [4, 3L, S]; planes outside, levels inside.
         """
-        cells = self.get_buffer("cells")
-        uv = positions.clamp(0, 1)[:, PLANES, None].transpose(2, 3) * cells[:, None]
-        low = torch.minimum(uv.floor(), cells[:, None] - 1)  # [S,3,L,2]
-        right, down = (uv - low).unbind(-1)
+        cells = self.get_buffer("cells")[:, None]
+        along = positions.clamp(0, 1).T.contiguous()
+        x, right = _split(along[PLANES_FIRST, None] * cells, cells)  # [3,L,S]
+        y, down = _split(along[PLANES_SECOND, None] * cells, cells)
+        factors = self.get_buffer("factors")[:, None]
+        row = y * factors
+        pairs = ((x, row), (x + 1, row), (x, row + factors), (x + 1, row + factors))
+        index = torch.stack([self._entry(a, b) for a, b in pairs])
         left, up = 1 - right, 1 - down
-        weight = torch.stack([left * up, right * up, left * down, right * down], -1)
-        x, y = low.long().unbind(-1)
-        row = y * self.get_buffer("factors")
-        next_row = row + self.get_buffer("factors")
-        pairs = ((x, row), (x + 1, row), (x, next_row), (x + 1, next_row))
-        index = torch.stack([self._entry(a, b) for a, b in pairs], -1)
-        index += self.get_buffer("first")[..., None]
+        weight = torch.stack([left * up, right * up, left * down, right * down])
         return index.flatten(1, 2), weight.flatten(1, 2)
 
     def _entry(self, x: Tensor, row: Tensor) -> Tensor:
-        """Where in its table a vertex lies, [...,L]: row by row, or hashed in the fine grids."""
+        """Where a vertex lies among all tables [3,L,S]: row by row, or hashed in fine grids."""
         n = self.n_dense
-        hashed = (x[..., n:] ^ row[..., n:]) & (self.size - 1)
-        return torch.cat([x[..., :n] + row[..., :n], hashed], -1)
+        entry = x + row
+        torch.bitwise_xor(x[:, n:], row[:, n:], out=entry[:, n:])
+        entry[:, n:] &= self.size - 1
+        return entry.add_(self.get_buffer("first"))
+
+
+def _split(at: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Cell, int32, and place in it of positions measured in cells."""
+    low = torch.minimum(at.floor(), cells - 1)
+    return low.int(), at - low
 
 
 class _Interpolate(torch.autograd.Function):
@@ -89,10 +98,11 @@ class _Interpolate(torch.autograd.Function):
     def forward(ctx: Any, tables: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(index, weight)
         ctx.entries = len(tables)
-        return (tables[index] * weight).sum(-1)
+        read = tables.index_select(0, index.flatten()).view_as(weight)
+        return (read * weight).sum(0).T
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         index, weight = ctx.saved_tensors
-        shares = (grads[0][..., None] * weight).flatten()
+        shares = (grads[0].T * weight).flatten()
         return shares.new_zeros(ctx.entries).index_add_(0, index.flatten(), shares), None, None

@@ -50,9 +50,9 @@ BOX_HAIR, BOX_BACK = 0.70, 0.75
 CARVE_FRAMES = 24
 CARVE_SHARE = 0.9
 """A cell is in the visual hull when it is inside the matte in this share of the frames."""
-COARSE_STEP = 2.5
-"""Length of the first steps along a ray, in those of the end."""
-PRUNE_FROM, PRUNE_EVERY = 0.12, 0.04
+COARSE_STEPS = ((0.06, 4.0), (0.15, 2.0))
+"""Until which share of the training steps along rays are how many times as long as at the end."""
+PRUNE_FROM, PRUNE_EVERY = 0.06, 0.03
 """When cells that nobody sees are dropped, share of the training."""
 HOLD, LAST_RATE = 0.3, 0.1
 
@@ -234,8 +234,8 @@ class FieldTraining:
         """Coarse stage: squared error of random rays."""
         config = self.config
         pixels = random_pixels(self.footage, config.rays, config.mouth_share, self._generator)
-        step_mm = config.step_mm * (COARSE_STEP if share < PRUNE_FROM else 1.0)
-        image, rendered = self._render(pixels, step_mm)
+        longer = next((times for until, times in COARSE_STEPS if share < until), 1.0)
+        image, rendered = self._render(pixels, config.step_mm * longer)
         return self._errors(image, rendered, pixels)
 
     def _fine_loss(self) -> tuple[Tensor, Tensor]:
