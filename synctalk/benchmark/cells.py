@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from synctalk.benchmark.plan import Method, Plan, Protocol, Sound, Subject
@@ -57,8 +57,11 @@ def cells_of(plan: Plan) -> list[Cell]:
     found: list[Cell] = []
     for subject in plan.subjects:
         for protocol in plan.protocols:
+            if subject.protocols and protocol not in subject.protocols:
+                continue
             found += _of_protocol(plan, protocol, subject, methods)
-        found += _ablations(plan, subject)
+        if subject.ablated:
+            found += _ablations(plan, subject)
     return list(_unique(found))
 
 
@@ -66,18 +69,16 @@ def _resolved(plan: Plan, method: Method) -> Method:
     """A mean mouth as the avatar that it is of."""
     if method.kind != "mean-mouth":
         return method
-    return dataclasses.replace(plan.method(method.of), name=method.name, lips="mean")
+    return replace(plan.method(method.of), name=method.name, lips="mean")
 
 
 def _unique(cells: list[Cell]) -> Iterator[Cell]:
     """The same measurement once, with its speed if anybody wants it."""
     seen: dict[str, Cell] = {}
     for cell in cells:
-        key = json.dumps(dataclasses.asdict(dataclasses.replace(cell, speed=False)), default=str)
+        key = json.dumps(dataclasses.asdict(replace(cell, speed=False)), default=str)
         first = seen.get(key)
-        seen[key] = (
-            cell if first is None else dataclasses.replace(first, speed=first.speed or cell.speed)
-        )
+        seen[key] = cell if first is None else replace(first, speed=first.speed or cell.speed)
     yield from seen.values()
 
 
@@ -90,7 +91,7 @@ def _of_protocol(
             if sound.subject and sound.subject != subject.name:
                 continue
             for method in methods:
-                if shows(method, subject, sound) and (protocol != "long" or _trains(method)):
+                if shows(method, subject, sound) and (protocol != "long" or _dubs(method)):
                     seconds = plan.long_s if protocol == "long" else 0.0
                     for seed in _seeds(plan, method):
                         yield Cell(protocol, subject, method, seed, sound, seconds=seconds)
@@ -109,16 +110,16 @@ def _variants(plan: Plan, protocol: Protocol, method: Method) -> Iterator[Method
     """The methods that a protocol makes of one."""
     if protocol == "reconstruction":
         yield method
-    elif method.kind == "ours" and not method.without and method.lips == "audio":
+    elif method.name == plan.varied:
         yield method
         if protocol == "clip-length":
             for seconds in plan.lengths_s:
                 name = f"{method.name}, {seconds:g} s of footage"
-                yield dataclasses.replace(method, name=name, footage_s=seconds)
+                yield replace(method, name=name, footage_s=seconds, base=method.name)
         else:
             for steps in plan.budgets:
                 name = f"{method.name}, {steps} steps"
-                yield dataclasses.replace(method, name=name, steps=steps)
+                yield replace(method, name=name, steps=steps, base=method.name)
 
 
 def _ablations(plan: Plan, subject: Subject) -> Iterator[Cell]:
@@ -128,7 +129,7 @@ def _ablations(plan: Plan, subject: Subject) -> Iterator[Cell]:
     wanted = [s for s in SWITCHES.values() if s.table in plan.ablations]
     yield Cell("reconstruction", subject, base, plan.seeds[0])
     for switch in wanted:
-        method = dataclasses.replace(base, name=switch.name, without=(switch.name,))
+        method = replace(base, name=switch.name, without=(switch.name,), base=base.name)
         if switch.name in ("torso-restorer", "expression-generator"):
             sounds = [s for s in plan.sounds if s.role in BY_SOUND["cross-audio"]]
             for sound in sounds:
@@ -141,6 +142,10 @@ def _ablations(plan: Plan, subject: Subject) -> Iterator[Cell]:
 
 def shows(method: Method, subject: Subject, sound: Sound | None) -> bool:
     """Whether a method has something to show of a subject, speaking a sound."""
+    if method.subjects and subject.name not in method.subjects:
+        return False
+    if sound is not None and method.lips == "tracked":  # nobody was tracked saying it
+        return False
     if method.kind == "import":
         return video_key(subject, sound) in method.paths
     if method.kind == "avatar":
@@ -153,8 +158,8 @@ def video_key(subject: Subject, sound: Sound | None) -> str:
     return subject.name if sound is None else f"{subject.name}/{sound.name}"
 
 
-def _trains(method: Method) -> bool:
-    return method.kind in ("ours", "avatar")
+def _dubs(method: Method) -> bool:
+    return method.kind in ("ours", "avatar") and method.lips == "audio"
 
 
 def _seeds(plan: Plan, method: Method) -> tuple[int, ...]:

@@ -45,21 +45,22 @@ def protocol_tables(groups: Sequence[Group]) -> str:
 
 def _own_ablations(groups: Sequence[Group]) -> str:
     rows, columns = [], ("psnr", "psnr_head", "psnr_mouth", "lmd", "train_s")
-    for group in groups:
-        switches = group.first.without
-        if group.first.protocol == "reconstruction" and len(switches) == 1:
-            switch = SWITCHES[switches[0]]
+    found = [g for g in groups if g.first.protocol == "reconstruction"]
+    tried = [g for g in found if len(g.first.without) == 1]
+    for subject in dict.fromkeys(g.first.subject for g in tried):
+        own = [g for g in tried if g.first.subject == subject]
+        bases = {g.first.base for g in own}
+        whole = [g for g in found if g.first.subject == subject and g.first.method in bases]
+        for group in (*whole, *own):
+            name = f"{group.first.method}: the whole method"
+            if group.first.without:
+                switch = SWITCHES[group.first.without[0]]
+                name = f"{switch.name}: {switch.words}"
             figures = tuple(group.figure(c, "plain") for c in columns)
-            rows.append(
-                Row(f"{switch.row}: {switch.words}", group.first.subject, figures,
-                    where(group.first))
-            )  # fmt: skip
-        elif group.first.kind == "ours" and group.first.protocol == "reconstruction":
-            figures = tuple(group.figure(c, "plain") for c in columns)
-            whole = Row(group.first.method, group.first.subject, figures, where(group.first), True)
-            rows.insert(0, whole)
+            ours = not group.first.without
+            rows.append(Row(name, subject, figures, where(group.first), ours))
     caption = "Every switch, what it does, and what it costs (as rendered, not blended)"
-    return table(caption, columns, rows) if any(":" in r.name for r in rows) else ""
+    return table(caption, columns, rows) if rows else ""
 
 
 def all_figures(groups: Sequence[Group]) -> str:

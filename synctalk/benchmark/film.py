@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from pathlib import Path
 from types import TracebackType
 
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synctalk.benchmark.result import Worst
-from synctalk.benchmark.scene import Scene
 from synctalk.dataset import FPS, SAMPLE_RATE_HZ
 from synctalk.evaluation.contact import jpeg
 from synctalk.evaluation.metrics import psnr
@@ -22,6 +20,8 @@ SIDE = 320
 SECONDS = 10
 N_WORST = 4
 WORST_SIDE = 224
+APART = 10
+"""Frames between two of the worst, so that one bad moment does not take all places."""
 
 Image = NDArray[np.uint8]
 
@@ -29,9 +29,16 @@ Image = NDArray[np.uint8]
 class Film:
     """The first ten seconds of what is shown, reduced in size, with the sound."""
 
-    def __init__(self, path: Path, scene: Scene) -> None:
-        self._side = min(SIDE, scene.dataset.manifest.size // 2 * 2)
-        sound = scene.wav[: SECONDS * SAMPLE_RATE_HZ]
+    def __init__(self, path: Path, size: int, wav: NDArray[np.float32]) -> None:
+        """Open the file.
+
+        Args:
+            path: to write.
+            size: side of the frames that will come, px.
+            wav: [n] 16 kHz, from the first of them on.
+        """
+        self._side = min(SIDE, size // 2 * 2)
+        sound = wav[: SECONDS * SAMPLE_RATE_HZ]
         self._writer = VideoWriter(
             path, self._side, self._side, FPS, audio=sound, sample_rate=SAMPLE_RATE_HZ
         )
@@ -55,30 +62,30 @@ class Film:
 
 
 class WorstFrames:
-    """The frames with the lowest PSNR, source beside method."""
+    """The frames with the lowest PSNR, some apart from each other, source beside method."""
 
     def __init__(self, folder: Path) -> None:
+        """Nothing seen yet."""
         self._folder = folder
         self._found: list[tuple[float, int, Image]] = []
 
     def add(self, frame: int, image: Image, source: Image) -> None:
         """Consider frame number ``frame``, [S,S,3] both."""
         score = psnr(image, source)
-        if len(self._found) == N_WORST and -score <= self._found[0][0]:
+        near = [f for f in self._found if abs(f[1] - frame) < APART]
+        if any(f[0] <= score for f in near):
             return
         pair = np.concatenate([reduced(source, WORST_SIDE), reduced(image, WORST_SIDE)], 1)
-        keep = heapq.heappush if len(self._found) < N_WORST else heapq.heapreplace
-        keep(self._found, (-score, frame, pair))
+        others = [f for f in self._found if abs(f[1] - frame) >= APART]
+        self._found = sorted([*others, (score, frame, pair)], key=lambda f: f[:2])[:N_WORST]
 
     def written(self) -> tuple[Worst, ...]:
         """Their pictures as files, the worst first."""
         found = []
-        for rank, (score, frame, pair) in enumerate(
-            sorted(self._found, key=lambda each: each[:2], reverse=True)
-        ):
+        for rank, (score, frame, pair) in enumerate(self._found):
             name = f"worst_{rank}.jpg"
             (self._folder / name).write_bytes(jpeg(pair))
-            found.append(Worst(frame, round(-score, 3), name))
+            found.append(Worst(frame, round(score, 3), name))
         return tuple(found)
 
 

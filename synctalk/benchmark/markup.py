@@ -105,6 +105,6 @@ def _best(column: str, rows: Sequence[Row], i: int) -> float | None:
         if not r.paper and r.name != "source" and r.figures[i].value is not None
     ]  # fmt: skip
     known = [v for v in values if v is not None]
-    if len(known) < 2:
+    if len(set(known)) < 2 or column == "train_s":
         return None
     return max(known) if better(column) == "higher" else min(known)

@@ -20,12 +20,12 @@ from synctalk.benchmark.actors import Actor, AvatarActor, SourceActor, mel_regre
 from synctalk.benchmark.cells import Cell, video_key
 from synctalk.benchmark.film import Film, WorstFrames
 from synctalk.benchmark.imported import ImportedActor
-from synctalk.benchmark.plan import Sound
+from synctalk.benchmark.plan import Method, Sound
 from synctalk.benchmark.result import CellResult, Scored, Value, Worst
 from synctalk.benchmark.scene import Scene, foreign_scene, own_scene
 from synctalk.benchmark.speed import measure_speed
 from synctalk.benchmark.workshop import Workshop
-from synctalk.dataset import FPS
+from synctalk.dataset import FPS, SubjectDataset
 from synctalk.errors import BundleError
 from synctalk.evaluation.landmarks import head_mask, mouth_mask
 from synctalk.evaluation.machine import describe_machine
@@ -86,8 +86,8 @@ def measure(cell: Cell, key: str, stage: Stage, folder: Path) -> CellResult:
     head = _head(cell, stage.workshop)
     actor = _actor(cell, head, stage)
     scene = own_scene(data) if cell.sound is None else foreign_scene(data, cell.sound)
-    result = _record(cell, key, scene, head)
     outputs, worst = _scored(cell, actor, scene, stage, folder)
+    result = record(cell, key, data, head)
     run = dict(result.run)
     if cell.speed and head is not None:
         run |= measure_speed(head, data)
@@ -96,6 +96,8 @@ def measure(cell: Cell, key: str, stage: Stage, folder: Path) -> CellResult:
         outputs=outputs,
         run=run,
         points=_points(actor, scene, cell, stage),
+        n_frames=len(scene),
+        first_frame=int(scene.order[0]),
         worst=worst,
         video=VIDEO,
         load=round(load, 2),
@@ -137,7 +139,8 @@ def _actor(cell: Cell, head: TalkingHead | None, stage: Stage) -> Actor:
     )
 
 
-def _record(cell: Cell, key: str, scene: Scene, head: TalkingHead | None) -> CellResult:
+def record(cell: Cell, key: str, data: SubjectDataset, head: TalkingHead | None) -> CellResult:
+    """What is known of a cell before it is measured."""
     run: dict[str, Value] = {}
     curve: tuple[tuple[float, float, float], ...] = ()
     if head is not None:
@@ -147,26 +150,30 @@ def _record(cell: Cell, key: str, scene: Scene, head: TalkingHead | None) -> Cel
             value = facts.settings.get(name)
             run["trained_" + name] = float(value) if isinstance(value, (int, float)) else None
         curve = tuple((p.seconds, float(p.step), p.psnr_db) for p in facts.training_curve)
-    usable = scene.dataset.tracks.valid[: scene.dataset.held_out_range.start]
+    usable = data.tracks.valid[: data.held_out_range.start]
     run["footage_s"] = float(usable.sum()) / FPS
     return CellResult(
         digest=key,
         protocol=cell.protocol,
         subject=cell.subject.name,
         method=cell.method.name,
-        kind="mean-mouth" if cell.method.lips == "mean" else cell.method.kind,
+        kind=kind_of(cell.method),
         sound=cell.sound.name if cell.sound else "",
         role=cell.sound.role if cell.sound else "",
         seed=cell.seed,
         without=cell.method.without,
+        base=cell.method.base,
         public=cell.subject.public,
         run=run,
         curve=curve,
-        n_frames=len(scene),
-        first_frame=int(scene.order[0]),
-        side=scene.dataset.manifest.size,
+        side=data.manifest.size,
         machine=describe_machine().as_dict(),
     )
+
+
+def kind_of(method: Method) -> str:
+    """What a method is for tables: its kind, ``"mean-mouth"``, or ``"oracle"``."""
+    return {"mean": "mean-mouth", "tracked": "oracle"}.get(method.lips, method.kind)
 
 
 def _scored(
@@ -175,7 +182,9 @@ def _scored(
     """Every frame shown once: scored, filmed, and kept if it is among the worst."""
     worst = WorstFrames(folder)
     watched = StageProgress(stage.progress, f"score {cell.name}", len(scene))
-    with Film(folder / VIDEO, scene) as film, open_scorers(actor, scene, stage) as scorers:
+    size = scene.dataset.manifest.size
+    film = Film(folder / VIDEO, size, scene.wav)
+    with film, open_scorers(actor, scene, stage) as scorers:
         streams = zip(watched.wrap(actor.show(scene)), _masks(scene), strict=False)
         for i, (shown, (head, mouth)) in enumerate(streams):
             for name, scorer in scorers.items():

@@ -112,12 +112,16 @@ def verdict(groups: Sequence[Group]) -> str:
     if not known:
         return f"{len(groups)} measurements."
     paper = TABLES["I"].rows["SyncTalk++"][0]
-    people = len({g.first.subject for g in ours})
-    words = (
-        f"Speaking their own audio, our avatars of {people} "
-        f"{'subject' if people == 1 else 'subjects'} reproduce frames they never saw at "
-        f"{min(known):.1f}" + (f" to {max(known):.1f}" if max(known) - min(known) > 0.05 else "")
-    )
+    people = list(dict.fromkeys(g.first.subject for g in ours))
+    whose = f"our avatars of {len(people)} people reproduce"
+    if len(people) == 1:
+        whose = f"our avatar of {people[0]} reproduces"
+    reach = f"{min(known):.1f}"
+    if max(known) - min(known) > 0.05:
+        reach += f" to {max(known):.1f}"
+    words = f"Speaking with its own audio, {whose} frames it never saw at {reach}"
+    if len(people) > 1:
+        words = f"Speaking with their own audio, {whose} frames they never saw at {reach}"
     words += f" dB (paper {paper:.1f} on its own footage)"
     pairs = _beside_still(groups)
     if pairs:

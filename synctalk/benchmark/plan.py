@@ -54,6 +54,8 @@ class Subject:
         size: side of the crop, px.
         at_most_s: of the joined clips; None: all.
         public: whether pictures of the person may leave the machine. The page says when not.
+        protocols: those of the plan that the subject takes part in; empty: all.
+        ablated: whether the plan's ablations are tried on the subject.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Subject:
     size: int = 512
     at_most_s: float | None = None
     public: bool = False
+    protocols: tuple[Protocol, ...] = ()
+    ablated: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class Method:
         paths: by subject, or by ``SUBJECT/SOUND`` for sounds.
         size: side at which a baseline is trained, px; None: its own choice.
         footage_s: seconds of footage to learn from, the last ones before the held-out part.
+        subjects: names of those that it is for; empty: all.
+        base: the method that ``without`` leaves something out of, or that is varied.
     """
 
     name: str
@@ -119,6 +125,8 @@ class Method:
     paths: Mapping[str, Path] = field(default_factory=dict)
     size: int | None = None
     footage_s: float | None = None
+    subjects: tuple[str, ...] = ()
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,7 @@ class Plan:
         long_s: how long ``long`` talks.
         ablations: tables (``"IV"``, ``"VI"``, ``"VII"``, ``"own"``) whose switches are tried.
         ablated: the method that the switches are tried on.
+        varied: the method whose footage and steps ``clip-length`` and ``training-time`` vary.
         speed: whether frame rates are measured, too; meaningful on a quiet machine alone.
     """
 
@@ -146,6 +155,7 @@ class Plan:
     long_s: float = 600.0
     ablations: tuple[str, ...] = ()
     ablated: str = "ours"
+    varied: str = "ours"
     speed: bool = True
 
     def method(self, name: str) -> Method:
@@ -245,7 +255,7 @@ def checked(plan: Plan, where: str) -> Plan:
     """
     if not plan.subjects or not plan.methods:
         raise _bad(where, "at least one subject and one method are needed")
-    names = [m.name for m in plan.methods]
+    names, people = [m.name for m in plan.methods], [s.name for s in plan.subjects]
     for subject in plan.subjects:
         if sum(map(bool, (subject.video, subject.clips, subject.dataset))) != 1:
             raise _bad(f"{where}: subjects.{subject.name}", "give video, clips or dataset")
@@ -258,6 +268,9 @@ def checked(plan: Plan, where: str) -> Plan:
             raise _unknown("method", method.of, names, f"{at}.of")
         if method.kind in ("avatar", "import") and not method.paths:
             raise _bad(at, "paths must name a file or folder for each subject")
+        for name in method.subjects:
+            if name not in people:
+                raise _unknown("subject", name, people, f"{at}.subjects")
     sounds = [s.name for s in plan.sounds]
     for sound in plan.sounds:
         if sound.role not in ROLES:
@@ -266,6 +279,8 @@ def checked(plan: Plan, where: str) -> Plan:
             raise _unknown("sound", sound.clean, sounds, f"{where}: sounds.{sound.name}.clean")
     if plan.ablations and plan.ablated not in names:
         raise _unknown("method", plan.ablated, names, f"{where}: ablated")
+    if {"clip-length", "training-time"} & set(plan.protocols) and plan.varied not in names:
+        raise _unknown("method", plan.varied, names, f"{where}: varied")
     return plan
 
 

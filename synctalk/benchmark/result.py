@@ -82,6 +82,7 @@ class CellResult:
         digest: of all that it rests on.
         protocol, subject, method, kind, sound, role, seed: which cell.
         without: switches of the method.
+        base: the method that it leaves something out of, or varies.
         public: whether the person may be shown.
         outputs: ``"plain"`` (as rendered) and ``"blended"`` (as delivered).
         run: figures of the run: ``train_s``, ``steps``, ``size``, ``fps_one_stream``, …
@@ -105,6 +106,7 @@ class CellResult:
     role: str = ""
     seed: int = 0
     without: tuple[str, ...] = ()
+    base: str = ""
     public: bool = False
     outputs: Mapping[str, Scored] = field(default_factory=dict)
     run: Mapping[str, Value] = field(default_factory=dict)

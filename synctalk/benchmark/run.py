@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synctalk.benchmark.cells import Cell, cells_of, digest, video_key
-from synctalk.benchmark.measure import Stage, measure
+from synctalk.benchmark.endurance import measure_long
+from synctalk.benchmark.measure import Stage, kind_of, measure
 from synctalk.benchmark.plan import Plan
 from synctalk.benchmark.report import PAGE, write_report
 from synctalk.benchmark.result import RESULT, VERSION, CellResult, Failure
@@ -154,7 +155,8 @@ class _Run:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            result = measure(cell, key, self._stage, partial)
+            run = measure_long if cell.protocol == "long" else measure
+            result = run(cell, key, self._stage, partial)
         except Cancelled:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -202,11 +204,12 @@ def _failed(cell: Cell, key: str, failure: Failure) -> CellResult:
         protocol=cell.protocol,
         subject=cell.subject.name,
         method=cell.method.name,
-        kind=cell.method.kind,
+        kind=kind_of(cell.method),
         sound=cell.sound.name if cell.sound else "",
         role=cell.sound.role if cell.sound else "",
         seed=cell.seed,
         without=cell.method.without,
+        base=cell.method.base,
         public=cell.subject.public,
         machine=describe_machine().as_dict(),
         failure=failure,

@@ -186,9 +186,9 @@ def _ablated(table: PaperTable, groups: Sequence[Group], protocol: str, output: 
 
 
 def _whole(table: PaperTable, groups: Sequence[Group], protocol: str) -> list[Group]:
-    """The methods that ablations leave a part out of, of the same subjects."""
+    """The methods that the table's switches leave something out of, of the same subjects."""
     ablated = {
-        (g.first.subject, g.first.sound)
+        (g.first.subject, g.first.sound, g.first.base)
         for g in groups
         if g.first.without and SWITCHES[g.first.without[0]].table == table.number
     }
@@ -196,9 +196,7 @@ def _whole(table: PaperTable, groups: Sequence[Group], protocol: str) -> list[Gr
         g
         for g in groups
         if g.first.protocol == protocol
-        and not g.first.without
-        and g.first.kind == "ours"
-        and (g.first.subject, g.first.sound) in ablated
+        and (g.first.subject, g.first.sound, g.first.method) in ablated
     ]
 
 

@@ -151,18 +151,27 @@ class Workshop:
         Raises:
             SyncTalkError: whatever training raises.
         """
-        if method.kind == "avatar":
-            return Avatar.load(method.paths[subject.name], self._device)
-        out = self._place("avatars", self.avatar_key(subject, method, seed))
-        data = self.dataset(subject, method)
         if method.kind == "synctalk":
-            return predecessor(data, out, method, seed, self._progress)
+            out = self._place("avatars", self.avatar_key(subject, method, seed))
+            return predecessor(self.dataset(subject, method), out, method, seed, self._progress)
+        return Avatar.load(self.bundle(subject, method, seed), self._device)
+
+    def bundle(self, subject: Subject, method: Method, seed: int) -> Path:
+        """The folder of an avatar of ours, trained if need be.
+
+        Raises:
+            SyncTalkError: whatever training raises.
+        """
+        if method.kind == "avatar":
+            return method.paths[subject.name]
+        out = self._place("avatars", self.avatar_key(subject, method, seed))
         if not out.exists():
+            data, config = self.dataset(subject, method), self.config(method, seed)
             train(
-                data.path, out, config=self.config(method, seed), device=self._device,
-                resume=True, progress=self._progress,
+                data.path, out, config=config, device=self._device, resume=True,
+                progress=self._progress,
             )  # fmt: skip
-        return Avatar.load(out, self._device)
+        return out
 
     def _place(self, kind: str, key: str) -> Path:
         folder = self.cache / kind
