@@ -107,10 +107,12 @@ def configurations() -> dict[str, HeadSyncConfig]:
     full = HeadSyncConfig()
     no_points = replace(full.points, enabled=False)
     no_pixels = replace(full.photometric, enabled=False)
+    no_outline = replace(full.photometric, outline=False)
     return {
         "motion": replace(full, points=no_points, photometric=no_pixels),
         "motion + bundle": replace(full, photometric=no_pixels),
         "motion + photometric": replace(full, points=no_points),
+        "full without the outline": replace(full, photometric=no_outline),
         "full": full,
     }
 

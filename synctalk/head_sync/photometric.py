@@ -41,6 +41,7 @@ from synctalk.head_sync.surface import Samples, Surface
 
 Image = NDArray[np.uint8]
 IMAGE_NOISE_VARIANCE = 9.0  # grey levels squared: coding noise and texture detail
+FEWEST_KEYFRAMES = 40
 FULL = ((2, 3), (1, 2), (0, 2))
 SHORT = ((1, 1), (0, 2))
 
@@ -51,14 +52,14 @@ class PhotometricConfig:
 
     Args:
         enabled: off for the ablation: poses then come from landmarks and tracked points alone.
-        keyframes: frames kept for appearance and depth.
+        keyframes: frames kept for appearance and depth, at most; of short footage a quarter.
         points: surface points aligned.
         rounds: alternations of appearance, poses and depth on the key frames.
         face_px: face width to which larger footage is halved.
         min_weight: rigidity below which a triangle is not sampled.
         workers: threads; frames are independent.
-        outline: align the head's edge before the background, too. Truer rotations of the virtual
-            subject; what it gives an avatar has yet to be measured (docs/research/tracker.md).
+        outline: align the head's edge before the background, too; off for the ablation. Rotations
+            err by 40 % less with it (docs/research/tracker.md).
     """
 
     enabled: bool = True
@@ -68,7 +69,11 @@ class PhotometricConfig:
     face_px: float = 320.0
     min_weight: float = 0.25
     workers: int = 2
-    outline: bool = False
+    outline: bool = True
+
+    def count(self, n_valid: int) -> int:
+        """Key frames of so many valid frames."""
+        return min(self.keyframes, max(FEWEST_KEYFRAMES, n_valid // 4))
 
 
 @dataclass(frozen=True)
