@@ -2,7 +2,8 @@
 
 A mark carries a number alone. It follows from the installation's key and the name of what was made,
 so that all who make parts of it agree without asking; this says what a number was made for.
-Records are kept until what they stand for is erased.
+Records outlive what they stand for: a copy that is still about somewhere can then be traced, and
+they hold nothing about a person.
 """
 
 from __future__ import annotations
@@ -53,11 +54,6 @@ async def find_mark_record(redis: Redis, mark_id: int) -> MarkRecord | None:
     """What the mark stands for; None if it is not, or no longer, known here."""
     found = cast(Any, await redis.get(_key(mark_id)))
     return MarkRecord.model_validate_json(found) if found else None
-
-
-async def forget_mark(redis: Redis, mark_id: int) -> None:
-    """What the mark stood for was erased."""
-    await redis.delete(_key(mark_id))
 
 
 def _key(mark_id: int) -> str:

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from services.common.jobs.connect import connect
 from services.common.local import LocalServers
-from services.common.marks import find_mark_record, forget_mark
+from services.common.marks import find_mark_record
 from services.common.provenance import ProvenanceSettings
 from services.renderer.marking import Marking
 from synctalk.media import Yuv420
@@ -48,8 +48,6 @@ def test_renderers_agree_and_the_record_says_what_was_made(local_servers: LocalS
             assert record is not None
             assert (record.name, record.tenant) == ("tenants/acme/dubs/dub_1", "acme")
             assert record.avatar_version == VERSION
-            await forget_mark(redis, mark_id)
-            assert await find_mark_record(redis, mark_id) is None
 
     asyncio.run(work())
 
