@@ -5,6 +5,7 @@ another, frame by frame. A metric whose model is not on this machine is :class:`
 to get it; nothing ever stands in for it.
 """
 
+from synctalk.evaluation.quality.actions import OpenFacePair
 from synctalk.evaluation.quality.models import QualityModels
 from synctalk.evaluation.quality.scorer import VideoScorer, VideoScores
 from synctalk.evaluation.quality.spec import METRICS, Absent, Kind, MetricSpec, Need
@@ -15,6 +16,7 @@ __all__ = [
     "Kind",
     "MetricSpec",
     "Need",
+    "OpenFacePair",
     "QualityModels",
     "VideoScorer",
     "VideoScores",

@@ -43,6 +43,8 @@ class Lpips:
         heads: weight of every channel, [C] of each tap.
     """
 
+    LEAST_SIDE = 32
+
     def __init__(self, backbone: Backbone, heads: list[Tensor]) -> None:
         """Keep both."""
         self._backbone, self._heads = backbone, heads
@@ -74,7 +76,7 @@ class Lpips:
 
     @torch.inference_mode()
     def distance(self, image: Image, reference: Image) -> float:
-        """LPIPS of two uint8 RGB images [H,W,3], both sides at least 64 (squeeze, alex) or 16.
+        """LPIPS of two uint8 RGB images [H,W,3], both sides at least 32.
 
         Raises:
             InputError: different shapes or types.

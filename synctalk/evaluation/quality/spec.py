@@ -13,10 +13,11 @@ Kind = Literal["video", "recorded"]
 Need = Literal[
     "reference",  # the source frames
     "head mask",  # ``add(head=…)``
-    "mouth mask",  # ``add(mouth=…)``
+    "mouth mask",  # ``add(mouth=…)``, or a source track
+    "source track",  # ``VideoScorer(source=…)``
     "tracker",  # ``VideoScorer(tracker=…)``
     "audio",  # ``VideoScorer(audio=…)``
-    "blendshapes",  # a tracker that gives the mesh, and the network that reads blendshapes from it
+    "openface",  # ``VideoScorer(openface=…)``
     "weights",  # files that are not shipped: ``QualityModels``
     "run",  # a training or a rendering that is timed
 ]
@@ -58,11 +59,12 @@ class Absent:
 
 _WANG = "Wang et al. 2004, Image quality assessment: from error visibility to structural similarity"
 _LPIPS = "Zhang et al. 2018, The unreasonable effectiveness of deep features (v0.1)"
-_AUE = (
-    "OpenFace action units (Baltrusaitis et al. 2018), here from blendshapes: see docs/metrics.md"
-)
-_LSE = "Prajwal et al. 2020 on SyncNet, Chung and Zisserman 2016, Out of time"
-_OWN = "this project: see docs/metrics.md"
+_AUE = "action units of OpenFace (Baltrusaitis et al. 2015); the sum is this project's"
+_OWN_AUE = "this project: action units from blendshapes"
+_LSE = "Prajwal et al. 2020 on SyncNet (Chung and Zisserman 2016, Out of time)"
+_SFACE = "Zhong et al. 2021, SFace"
+_OWN = "this project"
+_BOTH: tuple[Need, ...] = ("reference", "source track", "tracker")
 
 _ALL = (
     MetricSpec("psnr", "higher", ("reference",), "dB", "10 log10(255² / MSE)"),
@@ -74,23 +76,25 @@ _ALL = (
     MetricSpec("lpips_alex", "lower", ("reference", "weights"), "", _LPIPS),
     MetricSpec("lpips_vgg", "lower", ("reference", "weights"), "", _LPIPS),
     MetricSpec("lpips_squeeze", "lower", ("reference", "weights"), "", _LPIPS),
-    MetricSpec(
-        "fid", "lower", ("reference", "weights"), "", "Heusel et al. 2017, GANs trained by…"
-    ),
+    MetricSpec("fid", "lower", ("reference", "weights"), "", "Heusel et al. 2017"),
     MetricSpec("niqe", "lower", ("weights",), "", "Mittal, Soundararajan and Bovik 2013"),
     MetricSpec("brisque", "lower", ("weights",), "", "Mittal, Moorthy and Bovik 2012"),
     MetricSpec("hyperiqa", "higher", ("weights",), "", "Su et al. 2020, Blindly assess image…"),
-    MetricSpec("lmd", "lower", ("reference", "tracker"), "px at 512", "Chen et al. 2018"),
-    MetricSpec("aue_upper", "lower", ("reference", "tracker", "blendshapes"), "", _AUE),
-    MetricSpec("aue_lower", "lower", ("reference", "tracker", "blendshapes"), "", _AUE),
-    MetricSpec("lse_c", "higher", ("tracker", "audio", "weights"), "", _LSE),
-    MetricSpec("lse_d", "lower", ("tracker", "audio", "weights"), "", _LSE),
+    MetricSpec("lmd", "lower", _BOTH, "px at 512", "Chen et al. 2018, Lip movements generation"),
+    MetricSpec("aue", "lower", ("reference", "openface"), "", _AUE),
+    MetricSpec("aue_upper", "lower", ("reference", "openface"), "", _AUE),
+    MetricSpec("aue_lower", "lower", ("reference", "openface"), "", _AUE),
+    MetricSpec("aue_own", "lower", _BOTH, "", _OWN_AUE),
+    MetricSpec("aue_own_upper", "lower", _BOTH, "", _OWN_AUE),
+    MetricSpec("aue_own_lower", "lower", _BOTH, "", _OWN_AUE),
+    MetricSpec("lse_c", "higher", ("source track", "audio", "weights"), "", _LSE),
+    MetricSpec("lse_d", "lower", ("source track", "audio", "weights"), "", _LSE),
     MetricSpec("sync_own_confidence", "higher", ("tracker", "audio"), "", _OWN),
     MetricSpec("sync_own_lag", "lower", ("tracker", "audio"), "frames", _OWN),
-    MetricSpec("pose_error", "lower", ("reference", "tracker"), "°", _OWN),
-    MetricSpec("pose_jitter", "lower", ("tracker",), "°", _OWN),
+    MetricSpec("pose_error", "lower", _BOTH, "°", _OWN),
+    MetricSpec("pose_jitter", "lower", ("tracker",), "°/frame²", _OWN),
     MetricSpec("flicker", "lower", ("reference",), "grey levels", _OWN),
-    MetricSpec("identity", "higher", ("reference", "tracker", "weights"), "", "Deng et al. 2019"),
+    MetricSpec("identity", "higher", ("reference", "source track", "weights"), "", _SFACE),
     MetricSpec("latency_ms", "lower", ("run",), "ms", _OWN, "recorded"),
     MetricSpec("fps_one_stream", "higher", ("run",), "fps", _OWN, "recorded"),
     MetricSpec("fps_batched", "higher", ("run",), "fps", _OWN, "recorded"),
