@@ -146,32 +146,46 @@ def _peak_mib(device: torch.device) -> float | None:
     return round(torch.cuda.max_memory_allocated() / 2**20, 1)
 
 
-def main() -> None:
-    """Run all stages."""
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--avatar", type=Path, help="an avatar whose rates are measured first")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="as little as possible of everything")
+    parser.add_argument("--stages", help="comma-separated; default: all that there is work for")
     parser.add_argument("--train-seconds", type=float, default=120.0)
     parser.add_argument("--work", type=Path, default=ROOT / "out" / "gpu")
     parser.add_argument("--out", type=Path, help="default: gpu.json in --work")
-    arguments = parser.parse_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    arguments.out = arguments.out or arguments.work / "gpu.json"
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the stages."""
+    arguments = parse()
+    quick, work = arguments.quick, arguments.work
+    work.mkdir(parents=True, exist_ok=True)
+    arguments.out = arguments.out or work / "gpu.json"
     book = RunBook(arguments)
-    device, quick, work = book.device, arguments.quick, arguments.work
-    dataset, trained = SubjectDataset.open(arguments.dataset), work / "trained.avatar"
+    device, trained = book.device, work / "trained.avatar"
+    dataset = SubjectDataset.open(arguments.dataset)
 
-    def speed(path: Path) -> Callable[[], dict[str, object]]:
-        return lambda: measure(Avatar.load(path, device.type), dataset, work, quick)
+    def speed(path: Path) -> dict[str, object]:
+        return measure(Avatar.load(path, device.type), dataset, work, quick)
 
-    book.stage("build", lambda: build(device))
-    book.stage("parity", lambda: run_checks(device, quick))
-    if arguments.avatar:
-        book.stage("speed", speed(arguments.avatar))
-    book.stage("train", lambda: train(dataset, device, trained, arguments.train_seconds, quick))
-    book.stage("speed_trained", speed(trained))
+    stages = {
+        "build": lambda: build(device),
+        "parity": lambda: run_checks(device, quick),
+        "speed": lambda: speed(arguments.avatar),
+        "train": lambda: train(dataset, device, trained, arguments.train_seconds, quick),
+        "speed_trained": lambda: speed(trained),
+    }
+    if not arguments.avatar:
+        del stages["speed"]
+    wanted = arguments.stages.split(",") if arguments.stages else list(stages)
+    for name, stage in stages.items():
+        if name in wanted:
+            book.stage(name, stage)
     print(f"written: {arguments.out}")
     sys.exit(0 if book.ok else 1)
 

@@ -13,7 +13,7 @@ from torch.nn.functional import max_pool3d
 
 DECAY = 0.97
 """Of the remembered weight, each update."""
-SEEN = 0.01
+SEEN = 0.02
 """Weight from which a cell counts as seen."""
 
 

@@ -29,7 +29,7 @@ from synctalk.baselines.synctalk_p.volume import Rays, camera_rays, render_rays
 from synctalk.bundle import MANIFEST, BundleManifest
 from synctalk.dataset import Tracks, replace_folder, sha256_file
 from synctalk.errors import BundleError
-from synctalk.face_sync import DrivingSpace, LipRegressor
+from synctalk.face_sync import ENCODER_VERSION, DrivingSpace, LipRegressor
 from synctalk.tensor_files import checked
 
 WEIGHTS = "synctalk_p.safetensors"
@@ -98,7 +98,18 @@ class SyncTalkP:
         return Driving(lip.numpy(), expression.numpy(), tracks.R, tracks.t)
 
     def lips_from_audio(self, features: Float) -> Float:
-        """Lip coefficients [T,K] of audio-visual features [T,D]."""
+        """Lip coefficients [T,K] of audio-visual features [T,D].
+
+        Raises:
+            BundleError: the lips were fitted on another encoder than this release's.
+        """
+        if self.manifest.encoder != ENCODER_VERSION:
+            raise BundleError(
+                f"The lips of {self.manifest.settings.get('preset')} know the audio encoder "
+                f"{self.manifest.encoder}, not {ENCODER_VERSION}.",
+                reason="BUNDLE_ENCODER",
+                remedy="Train the avatar again with this release.",
+            )
         lips: Float = self.regressor.predict(torch.from_numpy(features)).numpy()
         return lips
 
@@ -108,8 +119,16 @@ class SyncTalkP:
         return opening
 
     def render(self, driving: Driving, plates: Iterable[Image]) -> Iterator[Image]:
-        """Crop frames [S,S,3] of ``driving``, each laid over its plate [S,S,3]."""
-        for i, plate in zip(range(len(driving)), plates, strict=False):
+        """Crop frames [S,S,3] of ``driving``, each laid over its plate [S,S,3].
+
+        Raises:
+            ValueError: fewer plates than frames.
+        """
+        source = iter(plates)
+        for i in range(len(driving)):
+            plate = next(source, None)
+            if plate is None:
+                raise ValueError(f"{i} plates for {len(driving)} frames")
             rgba = self.render_head(driving, i)
             large = cv2.resize(rgba, plate.shape[1::-1], interpolation=cv2.INTER_CUBIC).clip(0, 1)
             under = self._with_neck(plate, driving.t[i])

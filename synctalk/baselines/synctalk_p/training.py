@@ -90,7 +90,7 @@ class FieldConfig:
     log2_table: int = 14
     finest_per_px: float = 2.0
     grid: int = 48
-    step_mm: float = 3.0
+    step_mm: float = 4.0
     lr_hash: float = 2e-2
     lr: float = 2e-3
     mouth_share: float = 0.3
