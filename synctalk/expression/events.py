@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
 from synctalk.errors import InputError
 from synctalk.expression.prosody import FPS, Prosody
@@ -132,8 +131,8 @@ def emphasis(prosody: Prosody) -> NDArray[np.float64]:
 
 
 def _standing_out(values: NDArray[np.float64], typical: float) -> NDArray[np.float64]:
-    fast = gaussian_filter1d(values, 1.5)
-    return np.asarray((fast - gaussian_filter1d(values, RELATIVE_S * FPS)) / typical)
+    fast = scipy.ndimage.gaussian_filter1d(values, 1.5)
+    return np.asarray((fast - scipy.ndimage.gaussian_filter1d(values, RELATIVE_S * FPS)) / typical)
 
 
 def plan_brows(prosody: Prosody, seed: int, style: StyleSettings) -> tuple[BrowAccent, ...]:
@@ -144,7 +143,7 @@ def plan_brows(prosody: Prosody, seed: int, style: StyleSettings) -> tuple[BrowA
     if not wanted:
         return ()
     spacing = max(1, int(0.6 * 60 * FPS / style.accents_per_minute))
-    peaks, _ = find_peaks(stress, height=0.5, distance=spacing)
+    peaks, _ = scipy.signal.find_peaks(stress, height=0.5, distance=spacing)
     chosen = sorted(peaks[np.argsort(stress[peaks], kind="stable")[::-1][:wanted]])
     return tuple(_accent(int(frame), float(stress[frame]), seed, style) for frame in chosen)
 

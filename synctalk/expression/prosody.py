@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d, median_filter
 
 FPS = 25
 SAMPLE_RATE_HZ = 16_000
@@ -54,7 +54,11 @@ class Prosody:
     @property
     def quiet(self) -> NDArray[np.bool_]:
         """[T] where nobody speaks."""
-        smooth = gaussian_filter1d(self.loudness_db, 1.0) if len(self) else self.loudness_db
+        smooth = (
+            scipy.ndimage.gaussian_filter1d(self.loudness_db, 1.0)
+            if len(self)
+            else self.loudness_db
+        )
         return np.asarray(smooth < QUIET_DB)
 
     @property
@@ -128,5 +132,5 @@ def _semitones(pitch_hz: NDArray[np.float64], voiced: NDArray[np.bool_]) -> NDAr
     semitones = 12 * (octaves - np.median(octaves[voiced]))
     known = np.flatnonzero(voiced)
     filled = np.interp(np.arange(len(semitones)), known, semitones[known])
-    steady = median_filter(filled, PITCH_MEDIAN_HOPS)
+    steady = scipy.ndimage.median_filter(filled, PITCH_MEDIAN_HOPS)
     return np.asarray(np.clip(steady, -WIDEST_SEMITONES, WIDEST_SEMITONES))

@@ -11,8 +11,8 @@ from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.signal import savgol_filter
 
 from synctalk.errors import InputError
 from synctalk.face.tracking import FaceTrack, FloatArray
@@ -95,7 +95,7 @@ def savitzky_golay(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Savitzky-Golay (5, 3) along the first axis; too short a shot stays as it is."""
     if len(rows) < FILTER_WINDOW:
         return rows
-    return np.asarray(savgol_filter(rows, FILTER_WINDOW, FILTER_ORDER, axis=0))
+    return np.asarray(scipy.signal.savgol_filter(rows, FILTER_WINDOW, FILTER_ORDER, axis=0))
 
 
 def fill_gaps(values: NDArray[np.float64], found: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from synctalk.face.parsing_geometry import (
     CANONICAL_SIZE,
@@ -120,7 +120,7 @@ def _histogram(views: list[Observation], seeds: list[NDArray[np.bool_]]) -> Floa
     counts = np.zeros(_BINS**3)
     for view, seed in zip(views, seeds, strict=True):
         counts += np.bincount(_bins(view.image)[seed], minlength=_BINS**3)
-    smooth = gaussian_filter(counts.reshape(_BINS, _BINS, _BINS), 1.2).ravel()
+    smooth = scipy.ndimage.gaussian_filter(counts.reshape(_BINS, _BINS, _BINS), 1.2).ravel()
     return np.asarray(smooth / max(counts.sum(), 1.0), np.float32)
 
 

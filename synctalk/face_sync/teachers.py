@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
 from synctalk.errors import MissingModelError
 from synctalk.face_sync.sounds import SOUNDS, from_arpabet, from_ipa
@@ -232,6 +232,6 @@ def _resampled(samples: NDArray[np.int16], rate_hz: int) -> NDArray[np.float32]:
     shared = gcd(rate_hz, SAMPLE_RATE_HZ)
     wav = samples.astype(np.float32)
     if rate_hz != SAMPLE_RATE_HZ:
-        wav = resample_poly(wav, SAMPLE_RATE_HZ // shared, rate_hz // shared)
+        wav = scipy.signal.resample_poly(wav, SAMPLE_RATE_HZ // shared, rate_hz // shared)
     peak = float(np.abs(wav).max()) if len(wav) else 0.0
     return np.asarray(wav * (0.5 / max(peak, 1.0)), dtype=np.float32)
