@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,8 @@ from synctalk.benchmark.result import CellResult, Value
 from synctalk.benchmark.scene import sound_of
 from synctalk.dataset import FPS, SAMPLE_RATE_HZ
 from synctalk.dubbing import dub
-from synctalk.evaluation.quality import METRICS, Absent, VideoScorer
+from synctalk.evaluation.quality import Absent, VideoScorer
+from synctalk.evaluation.quality.recorded import peak_memory_mb
 from synctalk.media import VideoReader, write_wav
 from synctalk.progress import ProgressCallback, ProgressEvent, StageProgress
 from synctalk.provenance import Provenance
@@ -98,8 +98,11 @@ def measure_long(cell: Cell, key: str, stage: Stage, folder: Path) -> CellResult
             film.add(frame)
     heard.unlink()
     video.unlink()
-    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-    run = {**result.run, "fps_end_to_end": round(done.fps, 2), "peak_memory_mb": peak}
+    run = {
+        **result.run,
+        "fps_end_to_end": round(done.fps, 2),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+    }
     return replace(
         result,
         run=run,
@@ -130,13 +133,17 @@ def windows(n_frames: int) -> list[range]:
 
 def _looked_at(frames: Frames, span: range, wav: Floats, stage: Stage) -> dict[str, Value]:
     """Figures of a window that need no reference."""
-    wanted = [name for name in WATCHED if name in METRICS]
-    scorer = VideoScorer(metrics=wanted, tracker=stage.tracker, audio=_heard(wav, span))
-    for frame in frames(span.start, span.stop):
-        scorer.add(frame, frame)
+    wanted = [name for name in WATCHED if name in stage.metrics]
+    source = stage.tracker.track(frames(span.start, span.stop))
+    with VideoScorer(
+        metrics=wanted, source=source, tracker=stage.tracker, audio=_heard(wav, span)
+    ) as scorer:
+        for frame in frames(span.start, span.stop):
+            scorer.add(frame, frame)
+        found = scorer.result()
     return {
         name: None if isinstance(value, Absent) or not np.isfinite(value) else round(value, 4)
-        for name, value in scorer.result().items()
+        for name, value in found.items()
     }
 
 

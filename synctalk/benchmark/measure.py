@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import repeat
@@ -20,7 +20,7 @@ from synctalk.benchmark.actors import Actor, AvatarActor, SourceActor, mel_regre
 from synctalk.benchmark.cells import Cell, video_key
 from synctalk.benchmark.film import Film, WorstFrames
 from synctalk.benchmark.imported import ImportedActor
-from synctalk.benchmark.plan import Method, Sound
+from synctalk.benchmark.plan import Method, Plan
 from synctalk.benchmark.result import CellResult, Scored, Value, Worst
 from synctalk.benchmark.scene import Scene, foreign_scene, own_scene
 from synctalk.benchmark.speed import measure_speed
@@ -30,6 +30,7 @@ from synctalk.errors import BundleError
 from synctalk.evaluation.landmarks import head_mask, mouth_mask
 from synctalk.evaluation.machine import describe_machine
 from synctalk.evaluation.quality import METRICS, VideoScorer
+from synctalk.evaluation.quality.recorded import cost_per_minute
 from synctalk.face.tracking import FaceTrack, FaceTracker
 from synctalk.progress import ProgressCallback, StageProgress
 
@@ -52,11 +53,13 @@ class Stage:
         self,
         workshop: Workshop,
         tracker: FaceTracker,
-        sounds: Mapping[str, Sound],
+        plan: Plan,
         progress: ProgressCallback,
     ) -> None:
         self.workshop, self.tracker, self.progress = workshop, tracker, progress
-        self.sounds = sounds
+        self.sounds = {sound.name: sound for sound in plan.sounds}
+        self.price_per_hour = plan.price_per_hour
+        self.metrics = plan.metrics or tuple(n for n, m in METRICS.items() if m.kind == "video")
         self._tracks: dict[tuple[str, bytes], FaceTrack] = {}
 
     def source_track(self, scene: Scene) -> FaceTrack:
@@ -91,6 +94,9 @@ def measure(cell: Cell, key: str, stage: Stage, folder: Path) -> CellResult:
     run = dict(result.run)
     if cell.speed and head is not None:
         run |= measure_speed(head, data)
+        fps = run["fps_end_to_end"]
+        if stage.price_per_hour is not None and fps:
+            run["cost_per_minute"] = round(cost_per_minute(stage.price_per_hour, fps), 6)
     return replace(
         result,
         outputs=outputs,
@@ -203,17 +209,24 @@ def _scored(
 @contextmanager
 def open_scorers(actor: Actor, scene: Scene, stage: Stage) -> Iterator[dict[str, VideoScorer]]:
     """By output. Under a foreign sound nothing is true, so nothing is compared but the person."""
-    videos = [name for name, spec in METRICS.items() if spec.kind == "video"]
-    wanted = videos
+    wanted = list(stage.metrics)
     if not scene.own:
-        wanted = [n for n in videos if "reference" not in METRICS[n].needs or n == "identity"]
-    main = VideoScorer(metrics=wanted, tracker=stage.tracker, audio=scene.wav, cuts=scene.cuts)
-    if not scene.own:
-        yield {"blended": main}
-    elif isinstance(actor, AvatarActor):
-        yield {"plain": main, "blended": VideoScorer(metrics=[n for n in BLENDED if n in METRICS])}
-    else:
-        yield {"plain": main}
+        wanted = [n for n in wanted if "reference" not in METRICS[n].needs or n == "identity"]
+    with ExitStack() as stack:
+        main = VideoScorer(
+            metrics=wanted,
+            source=stage.source_track(scene),
+            tracker=stage.tracker,
+            audio=scene.wav,
+            cuts=scene.cuts,
+        )
+        scorers = {"plain" if scene.own else "blended": stack.enter_context(main)}
+        if scene.own and isinstance(actor, AvatarActor):
+            second = VideoScorer(
+                metrics=[n for n in BLENDED if n in stage.metrics], cuts=scene.cuts
+            )
+            scorers["blended"] = stack.enter_context(second)
+        yield scorers
 
 
 def _masks(scene: Scene) -> Iterator[tuple[Mask | None, Mask | None]]:

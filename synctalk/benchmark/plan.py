@@ -33,6 +33,7 @@ from typing import Any, Literal, TypeVar
 
 from synctalk.benchmark.switches import SWITCHES
 from synctalk.errors import InputError
+from synctalk.evaluation.quality import METRICS
 
 Protocol = Literal["reconstruction", "cross-audio", "ood", "long", "clip-length", "training-time"]
 PROTOCOLS: tuple[Protocol, ...] = typing.get_args(Protocol)
@@ -141,6 +142,8 @@ class Plan:
         ablations: tables (``"IV"``, ``"VI"``, ``"VII"``, ``"own"``) whose switches are tried.
         ablated: the method that the switches are tried on.
         varied: the method whose footage and steps ``clip-length`` and ``training-time`` vary.
+        metrics: those that are measured; empty: all.
+        price_per_hour: of the machine, for the cost of a minute of video; None: it is not told.
         speed: whether frame rates are measured, too; meaningful on a quiet machine alone.
     """
 
@@ -156,6 +159,8 @@ class Plan:
     ablations: tuple[str, ...] = ()
     ablated: str = "ours"
     varied: str = "ours"
+    metrics: tuple[str, ...] = ()
+    price_per_hour: float | None = None
     speed: bool = True
 
     def method(self, name: str) -> Method:
@@ -277,6 +282,10 @@ def checked(plan: Plan, where: str) -> Plan:
             raise _unknown("role", sound.role, list(ROLES), f"{where}: sounds.{sound.name}")
         if sound.clean and sound.clean not in sounds:
             raise _unknown("sound", sound.clean, sounds, f"{where}: sounds.{sound.name}.clean")
+    videos = [name for name, spec in METRICS.items() if spec.kind == "video"]
+    for metric in plan.metrics:
+        if metric not in videos:
+            raise _unknown("metric", metric, videos, f"{where}: metrics")
     if plan.ablations and plan.ablated not in names:
         raise _unknown("method", plan.ablated, names, f"{where}: ablated")
     if {"clip-length", "training-time"} & set(plan.protocols) and plan.varied not in names:

@@ -8,7 +8,7 @@ within half a frame of it by their playback rate, and put in place when they are
 from __future__ import annotations
 
 STYLE = """
-:root { --c4:#8a4fb0; --c5:#b08b00; --good:#2b8a57 }
+:root { --c4:#8a4fb0; --c5:#b08b00; --good:#1d7244 }
 @media (prefers-color-scheme: dark) { :root { --c4:#c08ee6; --c5:#d9b640; --good:#5cc28c } }
 body { max-width:1240px }
 .c4 { stroke:var(--c4); background:var(--c4) } .c5 { stroke:var(--c5); background:var(--c5) }

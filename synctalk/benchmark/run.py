@@ -100,8 +100,7 @@ class _Run:
     ) -> None:
         self._plan, self._out, self._workshop = plan, out, workshop
         self._fresh, self._progress = fresh, progress
-        sounds = {sound.name: sound for sound in plan.sounds}
-        self._stage = Stage(workshop, make_tracker("mesh", device), sounds, progress)
+        self._stage = Stage(workshop, make_tracker("mesh", device), plan, progress)
 
     def all_cells(self) -> tuple[list[CellResult], int]:
         """Results in the plan's order, and how many were there already."""
@@ -130,7 +129,7 @@ class _Run:
             rests.append(shop.digest_of(method.paths[video_key(cell.subject, cell.sound)]))
         elif method.kind != "source":
             rests.append(shop.avatar_key(cell.subject, method, cell.seed))
-        return digest(*rests, method.without, method.lips, cell.speed)
+        return digest(*rests, method.without, method.lips, cell.speed, self._plan.metrics)
 
     def _known(self, cell: Cell, key: str) -> CellResult | None:
         path = self.folder(cell) / RESULT

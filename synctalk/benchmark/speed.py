@@ -5,7 +5,6 @@ Means something on a quiet machine alone; the load at the time is noted beside e
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from synctalk.benchmark.result import Value
 from synctalk.dataset import FPS, SAMPLE_RATE_HZ, SubjectDataset
 from synctalk.evaluation.machine import usable_cores
+from synctalk.evaluation.quality.recorded import peak_memory_mb
 from synctalk.media import VideoWriter
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def measure_speed(head: TalkingHead, dataset: SubjectDataset) -> dict[str, Value
             cores * len(span) / _seconds(lambda: _together(head, driving, plates, cores)), 2
         ),
         "fps_end_to_end": round(len(span) / _seconds(lambda: _filmed(head, dataset, span)), 2),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
     }
 
 
