@@ -11,6 +11,7 @@ import typer
 from synctalk import __version__
 from synctalk.cli import report
 from synctalk.cli.session import EXIT_CODES, Outcome, run
+from synctalk.cli.study import study_app
 from synctalk.progress import ProgressCallback
 
 Tracker = Literal["auto", "mesh", "face-alignment"]
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(study_app, name="study")
 
 AsJson = Annotated[
     bool,

@@ -17,6 +17,7 @@ COMMANDS = [
     "dub",
     "evaluate",
     "bench",
+    "study",
     "inspect",
     "verify",
     "doctor",
