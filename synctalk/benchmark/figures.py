@@ -81,6 +81,7 @@ def _measured(caption: str, groups: Sequence[Group], output: str, by_sound: bool
     columns = [
         name for name in METRICS
         if any(g.figure(name, output).value is not None for g in groups)
+        and not (by_sound and name == "train_s")
     ]  # fmt: skip
     if not columns:
         return ""

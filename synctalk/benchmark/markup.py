@@ -19,7 +19,13 @@ TITLES = {
     "ssim_mouth": "SSIM mouth", "ms_ssim": "MS-SSIM", "lpips": "LPIPS", "lpips_alex": "LPIPS",
     "lpips_vgg": "LPIPS VGG", "lpips_squeeze": "LPIPS Squeeze", "fid": "FID", "niqe": "NIQE",
     "brisque": "BRISQUE", "hyperiqa": "HyperIQA", "lmd": "LMD", "aue": "AUE", "lse_c": "LSE-C",
-    "lse_d": "LSE-D", "train_s": "Time", "fps": "FPS",
+    "lse_d": "LSE-D", "train_s": "Time", "fps": "FPS", "fps_one_stream": "FPS, one stream",
+    "fps_batched": "FPS, batched", "fps_end_to_end": "FPS, end to end", "latency_ms": "Latency, ms",
+    "peak_memory_mb": "Memory, MB", "cost_per_minute": "Cost a minute", "identity": "Identity",
+    "sync_own_confidence": "Sync (own)", "sync_own_lag": "Lag (own), frames", "flicker": "Flicker",
+    "pose_error": "Pose error, °", "pose_jitter": "Pose jitter, °", "aue_upper": "AUE upper",
+    "aue_lower": "AUE lower", "aue_own": "AUE (own)", "aue_own_upper": "AUE (own) upper",
+    "aue_own_lower": "AUE (own) lower",
 }  # fmt: skip
 SAME_DB = 99.9
 """A PSNR from here on is that of equal pictures."""

@@ -39,9 +39,12 @@ class Shelf:
     folders: tuple[Path, ...]
 
     def of(self, subject: str) -> list[tuple[CellResult, Path]]:
-        """Of a subject, those that have something to look at."""
-        pairs = zip(self.results, self.folders, strict=True)
-        return [(r, f) for r, f in pairs if r.subject == subject and r.video]
+        """Of a subject, those that have something to look at; of several seeds the first."""
+        found: dict[str, tuple[CellResult, Path]] = {}
+        for result, folder in zip(self.results, self.folders, strict=True):
+            if result.subject == subject and result.video:
+                found.setdefault(video_id(result), (result, folder))
+        return list(found.values())
 
 
 def page(title: str, results: Sequence[CellResult], folders: Sequence[Path]) -> str:
@@ -181,10 +184,10 @@ def _tiles(groups: Sequence[Group]) -> str:
 def _subject(shelf: Shelf, subject: str) -> str:
     """Worst frames, videos in step, plots."""
     cells = shelf.of(subject)
-    own = [(r, f) for r, f in cells if not r.sound and not r.without and not r.seed]
+    own = [(r, f) for r, f in cells if not r.sound and not r.without]
     parts = [_worst(own), _plots([r for r, _ in own]), _theatre(subject, "", own)]
     for sound in dict.fromkeys(r.sound for r, _ in cells if r.sound):
-        spoken = [(r, f) for r, f in cells if r.sound == sound and not r.seed]
+        spoken = [(r, f) for r, f in cells if r.sound == sound]
         parts.append(_theatre(subject, sound, spoken))
     return "".join(parts)
 
@@ -303,7 +306,7 @@ def _videos(shelf: Shelf, subjects: Sequence[str]) -> str:
     parts = {}
     for subject in subjects:
         for result, folder in shelf.of(subject):
-            if not result.seed and (result.sound or not result.without):
+            if result.sound or not result.without:
                 data = base64.b64encode((folder / result.video).read_bytes()).decode()
                 parts[video_id(result)] = data
     return "".join(

@@ -27,12 +27,13 @@ tr.paper td { color:var(--soft) } tr.paper.own td { color:var(--ink) }
 tr.ours td:first-child { box-shadow:inset 3px 0 var(--c1) }
 td.where { text-align:left; white-space:normal; min-width:170px;
   color:var(--soft); font-size:.84rem; font-weight:400 }
-th.where { text-align:left }
+th.where { text-align:left } tr.ours td.where { font-weight:400 }
+tr.ours td.none { font-weight:400 }
 .of { color:var(--soft); font-weight:400 }
 table td, table th { font-size:.88rem }
 .theatre { border:1px solid var(--rule); border-radius:10px; padding:12px; margin:12px 0 }
 .theatre .shows { display:grid; gap:10px;
-  grid-template-columns:repeat(auto-fit,minmax(min(100%,220px),1fr)) }
+  grid-template-columns:repeat(auto-fit,minmax(140px,1fr)) }
 .theatre figure { margin:0 } .theatre figure[hidden] { display:none }
 .theatre video { aspect-ratio:1; object-fit:contain }
 .theatre figcaption { display:flex; justify-content:space-between; gap:8px; color:var(--ink);
@@ -55,7 +56,6 @@ button[aria-pressed=true] { background:var(--c1); border-color:var(--c1); color:
 details { margin:8px 0 } summary { cursor:pointer; color:var(--c1); width:fit-content }
 .absent dt { font-family:ui-monospace,monospace; font-size:.9rem }
 code { font-size:.9em; background:var(--box); padding:1px 5px; border-radius:4px }
-@media (prefers-reduced-motion: no-preference) { button { transition:background .15s } }
 @media print { .theatre .bar, .chips, nav { display:none } }
 """
 

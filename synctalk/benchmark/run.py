@@ -26,9 +26,9 @@ from synctalk.evaluation.machine import describe_machine
 from synctalk.face import make_tracker
 from synctalk.progress import ProgressCallback, ProgressEvent, ignore_progress
 
-STEP_S, FRAME_S, USUAL_S = 0.06, 0.3, 12.0
-"""Seconds that a training step and a scored frame take on two cores, and how long a held-out part
-is, roughly: the weights of the estimate of the time left."""
+STEP_S, FRAME_S, PEER_S, USUAL_S = 0.06, 0.3, 240.0, 12.0
+"""Seconds that a training step, a scored frame and the predecessor's training take on two cores,
+and how long a held-out part is, roughly: the weights of the estimate of the time left."""
 
 
 @dataclass(frozen=True)
@@ -170,10 +170,11 @@ class _Run:
         """Seconds on two cores, roughly."""
         seconds = cell.sound.seconds if cell.sound else USUAL_S
         cost = FRAME_S * FPS * seconds
-        if cell.method.kind == "ours" and not self._workshop.has_avatar(
-            cell.subject, cell.method, cell.seed
-        ):
-            cost += STEP_S * self._workshop.config(cell.method, cell.seed).steps
+        method = cell.method
+        trains = method.kind in ("ours", "synctalk")
+        if trains and not self._workshop.has_avatar(cell.subject, method, cell.seed):
+            ours = method.kind == "ours"
+            cost += STEP_S * self._workshop.config(method, cell.seed).steps if ours else PEER_S
         return cost
 
     def _report(self, done: int, total: int, clock: _Clock, message: str) -> None:

@@ -174,13 +174,18 @@ def _table_iii(table: PaperTable, groups: Sequence[Group]) -> list[Row]:
     return rows
 
 
+def _of_output(group: Group, column: str, output: str) -> Figure:
+    """A column's figure; lips are the same plain and blended, and measured once."""
+    return group.figure(_metric(column), "plain" if column in ("lmd", "lse_c") else output)
+
+
 def _ablated(table: PaperTable, groups: Sequence[Group], protocol: str, output: str) -> list[Row]:
     wanted = [s.name for s in SWITCHES.values() if s.table == table.number]
     rows = []
     for group in groups:
         switches = group.first.without
         if group.first.protocol == protocol and len(switches) == 1 and switches[0] in wanted:
-            figures = [group.figure(_metric(m), output) for m in table.metrics]
+            figures = [_of_output(group, m, output) for m in table.metrics]
             rows.append(_row(group, SWITCHES[switches[0]].row, figures))
     return rows
 
@@ -219,9 +224,7 @@ def _table_vi(table: PaperTable, groups: Sequence[Group]) -> list[Row]:
     rows = []
     for group in _whole(table, groups, "reconstruction"):
         for output, name in (("blended", "full"), ("plain", "w/o Portrait-Sync Generator")):
-            figures = [
-                group.figure(_metric(m), "plain" if m == "lmd" else output) for m in table.metrics
-            ]
+            figures = [_of_output(group, m, output) for m in table.metrics]
             rows.append(_row(group, name, figures))
     return [rows[0], *ours, *rows[1:]] if rows else ours
 
