@@ -11,7 +11,6 @@ anew after every stage, so that a run that is cut off leaves what it measured.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import shutil
@@ -29,10 +28,9 @@ from gpu_speed import measure
 import synctalk
 from synctalk.avatar import Avatar, pick_device
 from synctalk.dataset import SubjectDataset
-from synctalk.errors import Cancelled
 from synctalk.evaluation.machine import describe_machine
 from synctalk.expression import VQVAETraining
-from synctalk.progress import ProgressEvent
+from synctalk.progress import ignore_progress
 from synctalk.training import TrainConfig, preset
 from synctalk.training.trainer import Trainer
 
@@ -102,7 +100,8 @@ def train(
     """
     config = replace(preset("standard"), torso_steps=0, expression=VQVAETraining(steps=100))
     if quick:
-        config = replace(config, n_gaussians=1500, max_frames=40, evaluate_every=1000)
+        less = VQVAETraining(steps=5)
+        config = replace(config, n_gaussians=1500, max_frames=40, expression=less)
     rate = steps_a_second(dataset, config, device, 6 if quick else CALIBRATION_STEPS)
     steps = 12 if quick else max(LEAST_STEPS, int(rate * seconds))
     shutil.rmtree(out, ignore_errors=True)
@@ -124,20 +123,15 @@ def steps_a_second(
     dataset: SubjectDataset, config: TrainConfig, device: torch.device, steps: int
 ) -> float:
     """Rate of stage 2 at full resolution, over the second half of ``steps``."""
-    times: list[float] = []
-
-    def note(event: ProgressEvent) -> None:
-        if event.stage == "train" and event.done > len(times):
-            times.extend([time.monotonic()] * (event.done - len(times)))
-            if event.done >= steps:
-                raise Cancelled("calibrated")
-
     # stage 1 takes one step and no part is at half resolution
-    whole = replace(config, canonical_share=1e-6, half_resolution_share=0.0)
-    with contextlib.suppress(Cancelled):
-        Trainer(dataset, whole, device, note).run(lambda checkpoint: None)
-    half = times[len(times) // 2 :]
-    return (len(half) - 1) / max(half[-1] - half[0], 1e-3)
+    whole = replace(
+        config, steps=steps, canonical_share=1e-6, half_resolution_share=0.0,
+        evaluate_every=steps // 2,
+    )  # fmt: skip
+    trainer = Trainer(dataset, whole, device, ignore_progress)
+    trainer.run(lambda checkpoint: None)
+    middle, end = trainer.curve[0], trainer.curve[-1]
+    return (end.step - middle.step) / max(end.seconds - middle.seconds, 1e-3)
 
 
 def _peak_mib(device: torch.device) -> float | None:
