@@ -8,7 +8,9 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from synctalk.benchmark.page import page
 from synctalk.benchmark.plan import Plan
@@ -38,13 +40,20 @@ def write_report(
         {
             "title": plan.title,
             "machine": describe_machine().as_dict(),
-            "cells": [result.to_json() for result in results],
+            "cells": [_without_series(result) for result in results],
         },
     )
     _write_csv(out / TABLE, results)
     draft = out / f".{PAGE}.{os.getpid()}.writing"
     draft.write_text(page(plan.title, results, folders), encoding="utf-8")
     os.replace(draft, out / PAGE)
+
+
+def _without_series(cell: CellResult) -> dict[str, Any]:
+    """Figures alone; values frame by frame are in the cell's own ``result.json``."""
+    outputs = {k: replace(v, series={}) for k, v in cell.outputs.items()}
+    points = {k: v for k, v in cell.points.items() if k != "opening_mm"}
+    return replace(cell, outputs=outputs, points=points).to_json()
 
 
 def _write_csv(path: Path, results: Sequence[CellResult]) -> None:

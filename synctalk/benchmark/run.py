@@ -29,6 +29,8 @@ from synctalk.progress import ProgressCallback, ProgressEvent, ignore_progress
 STEP_S, FRAME_S, PEER_S, USUAL_S = 0.06, 0.3, 240.0, 12.0
 """Seconds that a training step, a scored frame and the predecessor's training take on two cores,
 and how long a held-out part is, roughly: the weights of the estimate of the time left."""
+TRUSTED_S = 120.0
+"""How much of the estimate counts as if it had been measured."""
 
 
 @dataclass(frozen=True)
@@ -191,11 +193,12 @@ class _Clock:
     def done_one(self) -> None:
         self._done += 1
 
-    def left_s(self) -> float | None:
-        """Seconds; the estimate itself until something was measured."""
+    def left_s(self) -> float:
+        """Seconds; the first cells hardly change what was estimated."""
         left = sum(self._costs[self._done :])
         before = sum(self._costs[: self._done])
-        return left * (time.monotonic() - self._start) / before if before else left
+        elapsed = time.monotonic() - self._start if self._done else 0.0
+        return left * (elapsed + TRUSTED_S) / (before + TRUSTED_S)
 
 
 def _failed(cell: Cell, key: str, failure: Failure) -> CellResult:
