@@ -33,14 +33,14 @@ PAPER_ROWS = (
 PLAIN, PORTRAIT = PAPER_ROWS[-2], PAPER_ROWS[-1]
 
 NOT_MEASURED = {
-    "lpips": "needs weights (an image classifier's)",
-    "fid": "needs weights (Inception)",
-    "niqe": "not implemented",
-    "brisque": "not implemented",
-    "hyperiqa": "needs weights (HyperIQA)",
-    "aue": "needs weights (an action unit detector)",
-    "lse_c": "needs weights (SyncNet)",
-    "lse_d": "needs weights (SyncNet)",
+    "lpips": "synctalk bench measures it, with weights (an image classifier's)",
+    "fid": "synctalk bench measures it, with weights (Inception)",
+    "niqe": "synctalk bench measures it, with its parameters",
+    "brisque": "synctalk bench measures it, with its parameters",
+    "hyperiqa": "synctalk bench measures it, with weights (HyperIQA)",
+    "aue": "synctalk bench measures its own; the paper's needs OpenFace",
+    "lse_c": "synctalk bench measures it, with weights (SyncNet)",
+    "lse_d": "synctalk bench measures it, with weights (SyncNet)",
 }
 """Metrics of the paper that are absent here, with the reason; nothing stands in for them."""
 

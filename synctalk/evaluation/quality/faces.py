@@ -49,41 +49,46 @@ def measure_faces(names: Collection[str], inputs: Inputs, track: FaceTrack | Non
     wanted = [name for name in (*PAIRED, *SINGLE) if name in names]
     if track is None:
         return Measured(dict.fromkeys(wanted, NO_TRACKER), {})
+    rows: dict[str, Series | Absent] = {}
     figures: dict[str, float | Absent] = {}
-    series: dict[str, Series] = {}
-    if any(name in PAIRED for name in wanted):
-        if inputs.source is None:
-            figures |= dict.fromkeys(PAIRED, NO_SOURCE)
-        else:
-            for name, row in _paired(inputs.source, track, inputs.cuts).items():
-                figures[name] = _mean(row)
-                if isinstance(row, np.ndarray):
-                    series[name] = row
-    if "pose_jitter" in wanted:
-        jitter = pose_jitter(head_poses(track), inputs.cuts)
-        figures["pose_jitter"] = jitter if np.isfinite(jitter) else TOO_SHORT
+    if "pose_error" in wanted or "pose_jitter" in wanted:
+        rows["pose_error"], figures["pose_jitter"] = _pose(track, inputs)
+    if "lmd" in wanted:
+        rows["lmd"] = _lmd(track, inputs.source)
+    if any(name.startswith("aue_own") for name in wanted):
+        rows |= _actions(track, inputs)
     if any(name.startswith("sync_own") for name in wanted):
         figures |= own_sync(track, inputs)
-    return Measured(
-        {name: figures[name] for name in wanted},
-        {name: row for name, row in series.items() if name in wanted},
-    )
+    figures |= {name: _mean(row) for name, row in rows.items()}
+    series = {n: row for n, row in rows.items() if n in wanted and isinstance(row, np.ndarray)}
+    return Measured({name: figures[name] for name in wanted}, series)
 
 
-def _paired(
-    source: FaceTrack, track: FaceTrack, cuts: tuple[int, ...]
-) -> Mapping[str, Series | Absent]:
-    both = source.found & track.found
+def _pose(track: FaceTrack, inputs: Inputs) -> tuple[Series | Absent, float | Absent]:
+    """Pose error of every frame, and jitter."""
+    head = head_poses(track)
+    jitter = pose_jitter(head, inputs.cuts)
+    error: Series | Absent = NO_SOURCE
+    if inputs.source is not None:
+        error = pose_errors(head, head_poses(inputs.source), len(track))
+    return error, jitter if np.isfinite(jitter) else TOO_SHORT
+
+
+def _lmd(track: FaceTrack, source: FaceTrack | None) -> Series | Absent:
+    if source is None:
+        return NO_SOURCE
     # frames that are not square are taken by their longer side
     lmd = landmark_distance(track.landmarks68, source.landmarks68, max(track.size))
-    error = pose_errors(head_poses(track), head_poses(source), len(track))
-    rows: dict[str, Series | Absent] = {
-        "lmd": np.where(both, lmd, np.nan).astype(np.float64),
-        "pose_error": error,
-    }
-    if source.mesh is None or track.mesh is None:
-        return rows | dict.fromkeys(PAIRED[1:4], NO_MESH)
-    return rows | _by_name("aue_own", blendshape_errors(source, track, cuts))
+    return np.where(source.found & track.found, lmd, np.nan).astype(np.float64)
+
+
+def _actions(track: FaceTrack, inputs: Inputs) -> Mapping[str, Series | Absent]:
+    names = [name for name in PAIRED if name.startswith("aue_own")]
+    if inputs.source is None:
+        return dict.fromkeys(names, NO_SOURCE)
+    if inputs.source.mesh is None or track.mesh is None:
+        return dict.fromkeys(names, NO_MESH)
+    return {**_by_name("aue_own", blendshape_errors(inputs.source, track, inputs.cuts))}
 
 
 def measure_actions(pair: OpenFacePair | None, n_frames: int) -> Measured:

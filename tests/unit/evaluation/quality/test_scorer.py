@@ -11,12 +11,14 @@ import pytest
 from synctalk.errors import FootageError, InputError
 from synctalk.evaluation import metrics
 from synctalk.evaluation.quality import METRICS, Absent, QualityModels, VideoScorer
-from synctalk.face import FaceTrack
+from synctalk.face import FaceTrack, MeshFaceTracker
+from synctalk.media import VideoReader, read_audio
 from synctalk.progress import ProgressCallback, ignore_progress
 
 from .seeded import Image, noisy, picture
 from .test_faces import filmed
 
+ROOT = Path(__file__).parents[4]
 FRAMES = [picture(200, 220, seed) for seed in range(4)]
 OTHERS = [noisy(frame, 5 + 3 * i) for i, frame in enumerate(FRAMES)]
 
@@ -219,3 +221,37 @@ def test_a_scorer_may_be_left_without_a_result(models: QualityModels) -> None:
     with VideoScorer(metrics=["pose_jitter"], models=models, tracker=tracker) as scorer:
         scorer.add(FRAMES[0], OTHERS[0])
     assert len(tracker.seen) == 1
+
+
+def test_a_real_face_is_followed_and_judged_with_its_sound(models: QualityModels) -> None:
+    sample, n = ROOT / "samples" / "portrait.mp4", 45
+    with VideoReader(sample) as reader:
+        frames = [
+            np.ascontiguousarray(f) for f, _ in zip(reader.iter_rgb(), range(n), strict=False)
+        ]
+    sound = read_audio(sample)
+    tracker = MeshFaceTracker(1)
+    wanted = ["lmd", "pose_error", "aue_own", "sync_own_confidence"]
+
+    def score(audio: np.ndarray, shown: list[Image]) -> dict[str, float]:
+        with VideoScorer(
+            metrics=wanted, models=models, source=source, tracker=tracker, audio=audio
+        ) as scorer:
+            scorer.add_all(frames, shown)
+            found = scorer.result()
+        return {name: value for name, value in found.items() if isinstance(value, float)}
+
+    source = tracker.track(frames)
+    own = score(sound[: n * 640], frames)
+    other = score(sound[12 * 640 : (12 + n) * 640], [frames[0]] * n)
+    assert own["lmd"] == own["pose_error"] == own["aue_own"] == 0
+    assert own["sync_own_confidence"] > 0.1
+    assert other["lmd"] > 0.3
+    assert other["pose_error"] > 0.3
+    assert other["aue_own"] > 0.5
+    assert other["sync_own_confidence"] < own["sync_own_confidence"]
+
+
+def test_every_metric_is_documented() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert [name for name in METRICS if f"`{name}`" not in page] == []
