@@ -136,7 +136,11 @@ def _looked_at(frames: Frames, span: range, wav: Floats, stage: Stage) -> dict[s
     wanted = [name for name in WATCHED if name in stage.metrics]
     source = stage.tracker.track(frames(span.start, span.stop))
     with VideoScorer(
-        metrics=wanted, source=source, tracker=stage.tracker, audio=_heard(wav, span)
+        metrics=wanted,
+        models=stage.models,
+        source=source,
+        tracker=stage.tracker,
+        audio=_heard(wav, span),
     ) as scorer:
         for frame in frames(span.start, span.stop):
             scorer.add(frame, frame)

@@ -38,6 +38,7 @@ def protocol_tables(groups: Sequence[Group]) -> str:
         ("long", "Long audio, as a whole"),
     ):
         found = [g for g in groups if g.first.protocol == protocol]
+        found.sort(key=lambda g: (g.first.subject, g.first.sound))
         if found:
             parts.append(_measured(f"{caption}", found, "blended", by_sound=True))
     return "".join(parts)
@@ -95,7 +96,7 @@ def _measured(caption: str, groups: Sequence[Group], output: str, by_sound: bool
         )
         for g in groups
     ]
-    return table(caption, columns, rows) + _openings(groups)
+    return table(caption, columns, rows, marked=not by_sound) + _openings(groups)
 
 
 def _openings(groups: Sequence[Group]) -> str:

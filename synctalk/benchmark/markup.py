@@ -12,7 +12,7 @@ DIGITS = {
     "psnr": 2, "psnr_head": 2, "psnr_mouth": 2, "ssim": 4, "ssim_mouth": 4, "ms_ssim": 4,
     "lpips": 4, "lpips_alex": 4, "lpips_vgg": 4, "lpips_squeeze": 4, "fid": 2, "lmd": 3, "fps": 1,
     "fps_one_stream": 1, "fps_batched": 1, "fps_end_to_end": 1, "latency_ms": 1,
-    "peak_memory_mb": 0, "niqe": 2, "brisque": 1, "hyperiqa": 1,
+    "peak_memory_mb": 0, "sync_own_lag": 1, "niqe": 2, "brisque": 1, "hyperiqa": 1,
 }  # fmt: skip
 TITLES = {
     "psnr": "PSNR", "psnr_head": "PSNR head", "psnr_mouth": "PSNR mouth", "ssim": "SSIM",
@@ -75,9 +75,9 @@ def figure_cell(column: str, figure: Figure, best: bool) -> str:
     return f"<td{mark}>{number(column, figure.value)}{spread}</td>"
 
 
-def table(caption: str, columns: Sequence[str], rows: Sequence[Row]) -> str:
-    """A table of figures; the best of our rows is marked in every column."""
-    best = [_best(column, rows, i) for i, column in enumerate(columns)]
+def table(caption: str, columns: Sequence[str], rows: Sequence[Row], *, marked: bool = True) -> str:
+    """A table of figures; ``marked``: the best of our rows stands out in every column."""
+    best = [_best(column, rows, i) if marked else None for i, column in enumerate(columns)]
     head = "".join(f'<th scope="col">{escape(title_of(c))}</th>' for c in columns)
     body = []
     for row in rows:

@@ -29,7 +29,7 @@ from synctalk.dataset import FPS, SubjectDataset
 from synctalk.errors import BundleError
 from synctalk.evaluation.landmarks import head_mask, mouth_mask
 from synctalk.evaluation.machine import describe_machine
-from synctalk.evaluation.quality import METRICS, VideoScorer
+from synctalk.evaluation.quality import METRICS, QualityModels, VideoScorer
 from synctalk.evaluation.quality.recorded import cost_per_minute
 from synctalk.face.tracking import FaceTrack, FaceTracker
 from synctalk.progress import ProgressCallback, StageProgress
@@ -59,6 +59,7 @@ class Stage:
         self.workshop, self.tracker, self.progress = workshop, tracker, progress
         self.sounds = {sound.name: sound for sound in plan.sounds}
         self.price_per_hour = plan.price_per_hour
+        self.models = QualityModels(plan.weights)
         self.metrics = plan.metrics or tuple(n for n, m in METRICS.items() if m.kind == "video")
         self._tracks: dict[tuple[str, bytes], FaceTrack] = {}
 
@@ -215,6 +216,7 @@ def open_scorers(actor: Actor, scene: Scene, stage: Stage) -> Iterator[dict[str,
     with ExitStack() as stack:
         main = VideoScorer(
             metrics=wanted,
+            models=stage.models,
             source=stage.source_track(scene),
             tracker=stage.tracker,
             audio=scene.wav,
@@ -222,9 +224,8 @@ def open_scorers(actor: Actor, scene: Scene, stage: Stage) -> Iterator[dict[str,
         )
         scorers = {"plain" if scene.own else "blended": stack.enter_context(main)}
         if scene.own and isinstance(actor, AvatarActor):
-            second = VideoScorer(
-                metrics=[n for n in BLENDED if n in stage.metrics], cuts=scene.cuts
-            )
+            compared = [n for n in BLENDED if n in stage.metrics]
+            second = VideoScorer(metrics=compared, models=stage.models, cuts=scene.cuts)
             scorers["blended"] = stack.enter_context(second)
         yield scorers
 

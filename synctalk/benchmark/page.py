@@ -129,7 +129,8 @@ def verdict(groups: Sequence[Group]) -> str:
     pairs = _beside_still(groups)
     if pairs:
         gain = float(np.mean([a / b for a, b in pairs]))
-        words += f"; their lips stray {gain:.2f} times as far as a still mouth's"
+        whose = "its" if len(people) == 1 else "their"
+        words += f"; {whose} lips stray {gain:.2f} times as far as a still mouth's"
     return words + "."
 
 
@@ -263,10 +264,10 @@ def _theatre(subject: str, sound: str, cells: Sequence[tuple[CellResult, Path]])
         sounds.append(f'<option value="{i}"{" selected" if not i else ""}>{name}</option>')
     first = cells[0][0]
     last = min(first.n_frames, 250) - 1
-    title = f"speaking {sound}" if sound else "Side by side, own audio"
+    title = f"Under the sound “{sound}”" if sound else "Side by side, own audio"
     what = "as delivered, blended into the source" if sound else "as rendered, not blended"
     return (
-        f'<h3>{escape(title.capitalize() if sound else title)}</h3><p class="note">'
+        f'<h3>{escape(title)}</h3><p class="note">'
         f"{escape(what.capitalize())}; the first {(last + 1) / first.fps:.0f} s. "
         "The buttons choose what is shown.</p>"
         f'<div class="theatre" id="{theatre_id(subject, sound)}" role="group" '

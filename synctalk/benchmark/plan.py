@@ -143,6 +143,7 @@ class Plan:
         ablated: the method that the switches are tried on.
         varied: the method whose footage and steps ``clip-length`` and ``training-time`` vary.
         metrics: those that are measured; empty: all.
+        weights: folder of the metrics' networks and parameters, searched before the usual ones.
         price_per_hour: of the machine, for the cost of a minute of video; None: it is not told.
         speed: whether frame rates are measured, too; meaningful on a quiet machine alone.
     """
@@ -160,6 +161,7 @@ class Plan:
     ablated: str = "ours"
     varied: str = "ours"
     metrics: tuple[str, ...] = ()
+    weights: Path | None = None
     price_per_hour: float | None = None
     speed: bool = True
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from synctalk.benchmark.page import page
 from synctalk.benchmark.plan import Plan
-from synctalk.benchmark.result import CellResult
+from synctalk.benchmark.result import CellResult, Scored
 from synctalk.benchmark.workshop import write_json
 from synctalk.evaluation.machine import describe_machine
 from synctalk.evaluation.quality import METRICS
@@ -50,8 +50,12 @@ def write_report(
 
 
 def _without_series(cell: CellResult) -> dict[str, Any]:
-    """Figures alone; values frame by frame are in the cell's own ``result.json``."""
-    outputs = {k: replace(v, series={}) for k, v in cell.outputs.items()}
+    """Figures alone, and nothing of this machine's folders: values frame by frame, and what an
+    absent metric takes, are in the cell's own ``result.json``."""
+    outputs = {
+        name: Scored(one.figures, {k: {"reason": v["reason"]} for k, v in one.absent.items()})
+        for name, one in cell.outputs.items()
+    }
     points = {k: v for k, v in cell.points.items() if k != "opening_mm"}
     return replace(cell, outputs=outputs, points=points).to_json()
 

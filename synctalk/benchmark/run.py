@@ -131,7 +131,9 @@ class _Run:
             rests.append(shop.digest_of(method.paths[video_key(cell.subject, cell.sound)]))
         elif method.kind != "source":
             rests.append(shop.avatar_key(cell.subject, method, cell.seed))
-        return digest(*rests, method.without, method.lips, cell.speed, self._plan.metrics)
+        plan = self._plan
+        rests += [method.without, method.lips, cell.speed, plan.metrics, plan.weights]
+        return digest(*rests)
 
     def _known(self, cell: Cell, key: str) -> CellResult | None:
         path = self.folder(cell) / RESULT
