@@ -34,6 +34,7 @@ Series = NDArray[np.float64]
 
 AUDIO_SLACK_S = 0.25
 """Codecs pad sound; more than this apart it belongs to other frames."""
+LOUDEST = 2.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class VideoScorer:
         cuts: frames that begin a new shot; no difference in time is taken across one.
 
     Raises:
-        InputError: a metric is unknown, or not one of a video.
+        InputError: a metric is unknown, or not one of a video; the sound is of another kind.
         MissingModelError: a model file is there but cannot be used.
     """
 
@@ -94,6 +95,7 @@ class VideoScorer:
     ) -> None:
         """Nothing seen yet."""
         self._names = _checked(metrics)
+        _check_sound(audio)
         self._inputs = Inputs(models or QualityModels(), source, audio, fps, tuple(cuts))
         self._openface = openface
         self._meters, self._absent = choose_meters(self._names, self._inputs)
@@ -140,6 +142,13 @@ class VideoScorer:
                 source track is shorter.
         """
         self._check_frame(reference, frame)
+        for mask in (head, mouth):
+            if mask is not None and (mask.dtype != np.bool_ or mask.shape != frame.shape[:2]):
+                raise InputError(
+                    f"The mask of frame {self._n} is {mask.dtype}{list(mask.shape)}, not "
+                    f"bool{list(frame.shape[:2])}.",
+                    reason="MASK_SHAPE",
+                )
         if mouth is None and self._inputs.source is not None:
             mouth = mouth_mask(self._inputs.source.landmarks68[self._n], *frame.shape[:2])
         before = None if self._n in self._inputs.cuts else self._before
@@ -204,6 +213,13 @@ class VideoScorer:
         source = self._inputs.source
         if source is not None and self._n >= len(source):
             raise _lengths_differ("The source's track", len(source), self._n + 1)
+        if source is not None and source.size != (frame.shape[1], frame.shape[0]):
+            raise InputError(
+                f"The source was tracked at {source.size[0]}x{source.size[1]}, frame {self._n} is "
+                f"{frame.shape[1]}x{frame.shape[0]}.",
+                reason="FRAME_SIZE_CHANGED",
+                remedy="Track the very frames that are scored.",
+            )
 
     def _check_lengths(self) -> None:
         if not self._n:
@@ -219,6 +235,21 @@ class VideoScorer:
                     reason="LENGTHS_DIFFER",
                     remedy="Give the sound of these frames, at 16 kHz.",
                 )
+
+
+def _check_sound(audio: NDArray[np.float32] | None) -> None:
+    """Lossy codecs overshoot 1 a little; numbers of 16 bits are far beyond."""
+    if audio is not None and (
+        audio.ndim != 1
+        or audio.dtype != np.float32
+        or not np.isfinite(audio).all()
+        or np.abs(audio).max(initial=0) > LOUDEST
+    ):
+        raise InputError(
+            f"The sound is {audio.dtype}{list(audio.shape)} or out of range.",
+            reason="BAD_WAVEFORM",
+            remedy="Decode to mono 16 kHz float32 in [-1, 1] first.",
+        )
 
 
 def _lengths_differ(what: str, found: int, n_frames: int) -> InputError:

@@ -163,7 +163,7 @@ def test_a_track_of_another_length_is_refused(models: QualityModels, n_tracked: 
     scorer = VideoScorer(metrics=["psnr"], models=models, source=source)
 
     def score() -> None:
-        scorer.add_all(FRAMES, OTHERS)
+        scorer.add_all([picture(512, 512)] * 4, [picture(512, 512)] * 4)
         scorer.result()
 
     with pytest.raises(InputError) as caught:
@@ -176,6 +176,36 @@ def test_sound_of_another_length_is_refused(models: QualityModels) -> None:
     scorer.add_all(FRAMES, OTHERS)
     with pytest.raises(InputError, match=r"1\.00 s, the frames 0\.16 s"):
         scorer.result()
+
+
+def test_a_track_of_another_size_is_refused(models: QualityModels) -> None:
+    scorer = VideoScorer(metrics=["psnr"], models=models, source=filmed(np.zeros((4, 3))))
+    with pytest.raises(InputError, match="512x512, frame 0 is 220x200"):
+        scorer.add(FRAMES[0], OTHERS[0])
+
+
+@pytest.mark.parametrize(
+    "mask", [np.ones((100, 100), bool), np.ones((200, 220), np.uint8), np.ones((220, 200), bool)]
+)
+def test_masks_that_do_not_fit_are_refused(models: QualityModels, mask: np.ndarray) -> None:
+    with pytest.raises(InputError) as caught:
+        VideoScorer(metrics=["psnr"], models=models).add(FRAMES[0], OTHERS[0], mouth=mask)
+    assert caught.value.reason == "MASK_SHAPE"
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        np.full(2560, 8000, np.float32),
+        np.zeros(2560, np.int16),
+        np.zeros((2, 2560), np.float32),
+        np.full(2560, np.nan, np.float32),
+    ],
+)
+def test_sound_of_another_kind_is_refused(models: QualityModels, sound: np.ndarray) -> None:
+    with pytest.raises(InputError) as caught:
+        VideoScorer(metrics=["psnr"], models=models, audio=sound)
+    assert caught.value.reason == "BAD_WAVEFORM"
 
 
 @pytest.mark.parametrize("name", ["sharpness", "train_s"])
