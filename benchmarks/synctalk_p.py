@@ -39,7 +39,8 @@ def mean_mouth_lmd(head: SyncTalkP, dataset: SubjectDataset, tracker: FaceTracke
     span, size = dataset.held_out_range, dataset.manifest.size
     driving = head.driving_from_tracks(dataset.tracks)
     learnt = driving.lip[: span.start][dataset.tracks.valid[: span.start]]
-    still = dataclasses.replace(driving, lip=np.broadcast_to(learnt.mean(0), driving.lip.shape))
+    mean = np.repeat(learnt.mean(0, keepdims=True), len(driving), axis=0)
+    still = dataclasses.replace(driving, lip=mean)
     cuts = [c - span.start for c in dataset.manifest.cuts if c > span.start]
     source = tracker.track(dataset.frames(span.start), cuts=cuts)
     frames = head.render(still[slice(span.start, span.stop)], dataset.plates(span.start))
