@@ -82,7 +82,7 @@ class Theatre {
     this.play.onclick = () => (this.playing ? this.pause() : this.start());
     root.querySelector("[data-back]").onclick = () => this.step(-1);
     root.querySelector("[data-on]").onclick = () => this.step(1);
-    this.seek.oninput = () => { this.pause(); this.show(Number(this.seek.value)); };
+    this.seek.oninput = () => this.go(Number(this.seek.value));
     this.rate.onchange = () => { if (this.playing) this.hold(); };
     this.sound.onchange = () => this.listen();
     root.querySelectorAll("[data-chip]").forEach((chip) => {
@@ -124,7 +124,8 @@ class Theatre {
     this.videos.forEach((video) => { video.currentTime = (at + 0.5) / FPS; });
     this.tell(at);
   }
-  step(by) { this.pause(); this.show(Number(this.seek.value) + by); }
+  go(frame) { this.pause(); this.show(frame); }
+  step(by) { this.go(Number(this.seek.value) + by); }
   tell(frame) {
     this.seek.value = frame;
     const words = `${(frame / FPS).toFixed(2)} s · frame ${this.first + frame}`;
