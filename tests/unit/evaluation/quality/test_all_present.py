@@ -22,7 +22,7 @@ from .test_faces import filmed
 
 torch.set_num_threads(1)
 
-N, CUT = 27, 5
+N, CUT = 24, 3
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_each_network_gets_the_frames_it_is_for(
     others = [noisy(frame, 10, i) for i, frame in enumerate(frames)]
     sound = (0.1 * rng.standard_normal(640 * N)).astype(np.float32)
     source = filmed(rng.normal(0, 3, (N, 3)))
-    wanted = ["lpips_alex", "fid", "hyperiqa", "lse_c", "lse_d"]
+    wanted = ["lpips_alex", "hyperiqa", "lse_c", "lse_d"]
     with VideoScorer(
         metrics=wanted, models=models, source=source, audio=sound, cuts=(CUT,)
     ) as scorer:
@@ -63,8 +63,8 @@ def test_each_network_gets_the_frames_it_is_for(
     assert isinstance(hyperiqa, HyperIqa)
     assert isinstance(syncnet, SyncNet)
     assert found.series["lpips_alex"][7] == lpips.distance(others[7], frames[7])
-    assert np.flatnonzero(np.isfinite(found.series["hyperiqa"])).tolist() == [0, 25]
-    assert found.series["hyperiqa"][25] == hyperiqa.score(others[25])
+    assert np.flatnonzero(np.isfinite(found.series["hyperiqa"])).tolist() == [0]
+    assert found["hyperiqa"] == hyperiqa.score(others[0])
 
     # the first shot is too short to be judged, and no window reaches across the cut
     squares = face_squares(source, (CUT,))
@@ -77,8 +77,6 @@ def test_each_network_gets_the_frames_it_is_for(
     expected = judge(syncnet, lips, sound[640 * CUT :])
     assert found["lse_c"] == pytest.approx(expected.confidence, rel=1e-4)
     assert found["lse_d"] == pytest.approx(expected.distance, rel=1e-4)
-    assert isinstance(found["fid"], float)
-    assert found["fid"] > 0
 
 
 def test_fid_is_that_of_the_two_videos_features(models: QualityModels) -> None:
