@@ -19,10 +19,12 @@ OUT   ?= out/demo
 # Processes that run the tests; more of them need more cores and memory (about 4 GB each).
 TEST_WORKERS ?= 2
 
-# These want the avatar and dataset that real_subject.py makes.
+# These want the avatar and dataset that real_subject.py makes; those are parts of others; and gpu.sh
+# is for machines with CUDA.
 BENCH_LAST := $(addprefix benchmarks/,real_subject.py dub_speed.py refined_poses.py crowded.py \
-  expression.py torso.py live_renderer.py)
-BENCH_FIRST := $(filter-out $(BENCH_LAST),$(wildcard benchmarks/*.py))
+  expression.py torso.py live_renderer.py synctalk_p.py)
+BENCH_PARTS := $(addprefix benchmarks/,live_house.py quick_serve.py trimmed.py gpu.py gpu_parity.py gpu_speed.py)
+BENCH_FIRST := $(filter-out $(BENCH_LAST) $(BENCH_PARTS),$(wildcard benchmarks/*.py))
 ANCHOR := out/bench/anchor_71s_512
 NATIVE := CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
 
@@ -74,6 +76,8 @@ bench: $(STAMP) ## Every benchmark; figures go to benchmarks/results
 	$(BIN)/python benchmarks/expression.py $(ANCHOR).standard $(ANCHOR).dataset
 	$(BIN)/python benchmarks/torso.py $(ANCHOR).standard
 	$(BIN)/python benchmarks/live_renderer.py $(ANCHOR).standard
+	$(BIN)/python benchmarks/synctalk_p.py --dataset $(ANCHOR).dataset
+	$(BIN)/synctalk bench benchmarks/plans/paper.toml --out out/benchmark
 
 chaos: $(STAMP) ## Kill everything while work runs, twenty rounds; figures go to benchmarks/results
 	rm -f benchmarks/results/chaos.jsonl
