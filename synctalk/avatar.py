@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, repeat
@@ -34,9 +34,12 @@ from synctalk.render import rasterize
 from synctalk.render.compositing import Cutout, composite_cutout, composite_rgb, composite_yuv
 from synctalk.render.portrait import blend_portrait, blend_portrait_cutout, blend_portrait_yuv
 from synctalk.render.torso import Neck, jaw_gap
+from synctalk.threads import Together
 
 CHUNK = 4
 """Frames that one thread deforms together and renders one by one."""
+TOGETHER = 16
+"""Chunks, of whatever sessions and dubs, that a GPU renders by one call."""
 
 Image = NDArray[np.uint8]
 Corner = NDArray[np.int64]
@@ -62,6 +65,12 @@ class Driving:
 
     def __getitem__(self, index: slice | NDArray[np.int64]) -> Driving:
         return Driving(self.lip[index], self.expression[index], self.R[index], self.t[index])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Driving]) -> Driving:
+        """All frames of ``parts``, one after the other."""
+        names = ("lip", "expression", "R", "t")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,7 @@ class Avatar:
         self._K: NDArray[np.float32] = tensors["K"].numpy()
         self._threads = max(torch.get_num_threads(), 1)
         self._pool = ThreadPoolExecutor(self._threads, "render", torch.set_num_threads, (1,))
+        self._together = Together(self._heads_of, TOGETHER)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Avatar:
@@ -238,6 +248,16 @@ class Avatar:
         )  # fmt: skip
         return Heads(rgb, alpha, corners)
 
+    def _heads_of(self, drivings: list[Driving]) -> list[Heads]:
+        """Of several chunks by one call, in the memory of the CPU."""
+        heads = self.heads(Driving.joined(drivings))
+        lengths = [len(driving) for driving in drivings]
+        parts = zip(
+            torch.split(heads.rgb.cpu(), lengths), torch.split(heads.alpha.cpu(), lengths),
+            np.split(heads.corners, np.cumsum(lengths)[:-1]), strict=True,
+        )  # fmt: skip
+        return [Heads(*part) for part in parts]
+
     def necks(self, order: NDArray[np.int64], lip: NDArray[np.float32]) -> Iterator[Neck | None]:
         """Restored necks of source frames, weighing what their mouths are wider open than ours.
 
@@ -326,9 +346,9 @@ class Avatar:
         lay: Callable[[Tensor, Tensor, Background, Corner], Background],
     ) -> list[Background]:
         if self.device.type == "cuda":  # one launch for all; a CPU's cache holds one frame's splats
-            heads = self.heads(driving)
-            images = heads.rgb.cpu(), heads.alpha.cpu()
-            return [lay(*each) for each in zip(*images, under, heads.corners, strict=True)]
+            heads = self._together(driving)
+            rows = zip(heads.rgb, heads.alpha, under, heads.corners, strict=True)
+            return [lay(*each) for each in rows]
         corners = self._window.corners(driving.R, driving.t, self._K)
         Ks = self._window.intrinsics(self._K, corners).to(self.device)
         poses = _viewmats(driving).to(self.device)

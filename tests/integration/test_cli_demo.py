@@ -229,6 +229,19 @@ def test_a_dub_of_what_is_not_sound_writes_nothing(demo: Demo, tmp_path: Path) -
 SHORT = dataclasses.replace(CONFIG, n_gaussians=3000, steps=40, torso_steps=0)
 
 
+def test_what_several_sessions_want_at_once_is_what_each_would_get_alone(
+    tiny_subject: TinySubject,
+) -> None:
+    avatar = Avatar.load(tiny_subject.avatar, "cpu")
+    parts = [avatar.source[slice(first, first + n)] for first, n in ((0, 1), (40, 3), (100, 2))]
+    for part, together in zip(parts, avatar._heads_of(parts), strict=True):
+        alone = avatar.heads(part)
+        np.testing.assert_array_equal(together.corners, alone.corners)
+        torch.testing.assert_close(together.rgb, alone.rgb, rtol=0, atol=2e-3)
+        torch.testing.assert_close(together.alpha, alone.alpha, rtol=0, atol=2e-3)
+        assert alone.alpha.amax() > 0.9
+
+
 def test_lips_that_know_another_encoder_are_refused(tiny_subject: TinySubject) -> None:
     avatar = Avatar.load(tiny_subject.avatar, "cpu")
     rows = np.zeros((10, LAYOUT.dim), np.float32)
