@@ -32,7 +32,7 @@ def rasterize(
     that C deformed heads are one launch.
 
     Raises:
-        BackendError: gsplat is not installed.
+        BackendError: gsplat is not installed, or its kernels cannot be built.
     """
     gsplat = _gsplat()
     cameras, gaussians = viewmats.shape[0], means.shape[-2]
@@ -87,4 +87,18 @@ def _gsplat() -> Any:
             reason="GSPLAT_MISSING",
             remedy="Install it with: pip install 'synctalk[cuda]'",
         ) from error
+    try:  # its kernels are compiled when they are first asked for, unless they came with it
+        from gsplat.cuda._backend import _C
+    except (ImportError, OSError, RuntimeError) as error:
+        raise _not_built(str(error)) from error
+    if _C is None:
+        raise _not_built("no CUDA compiler was found")
     return gsplat
+
+
+def _not_built(why: str) -> BackendError:
+    return BackendError(
+        f"gsplat is here without its CUDA kernels, which cannot be built: {why}.",
+        reason="GSPLAT_NOT_BUILT",
+        remedy="Install the CUDA toolkit (nvcc), or a gsplat that brings kernels for this torch.",
+    )
