@@ -88,4 +88,4 @@ def test_a_transparent_segment_is_the_file_that_the_library_writes(
     assert [(frame.width, frame.height) for frame in frames] == [(256, 256)] * 8
     (matte,) = corners_and_face([plane(frames[0].reformat(format="yuva420p"), 3)])
     assert max(matte[:2]) < 8
-    assert matte[2] > 240  # so few steps leave the splats not quite opaque
+    assert matte[2] > 200  # so few steps leave the splats not quite opaque
