@@ -1,15 +1,30 @@
 // out += mask * (w . basis) over a range of columns, and its gradients, each in one pass.
 
+// kVectors vectors of columns from j on: as many chains of sums, which hide each other's latency.
+template <int kVectors>
+static inline void low_rank_columns(const LowRank& a, const float* w, float* row, int64_t j) {
+  V sum[kVectors];
+  for (V& each : sum) each = zero();
+  for (int k = 0; k < a.rank; ++k) {
+    const V weight = set1(w[k]);
+    const float* basis = a.basis + k * a.columns + j;
+    for (int i = 0; i < kVectors; ++i) sum[i] = fma(weight, load(basis + i * kWidth), sum[i]);
+  }
+  for (int i = 0; i < kVectors; ++i) {
+    float* out = row + j + i * kWidth;
+    store(out, fma(load(a.mask + j + i * kWidth), sum[i], load(out)));
+  }
+}
+
 static void low_rank_add(const LowRank& a, float* out, int64_t begin, int64_t end) {
+  constexpr int kVectors = 8;
   for (int v = 0; v < a.views; ++v) {
     float* row = out + v * a.stride;
     const float* w = a.w + v * a.rank;
     int64_t j = begin;
-    for (; j + kWidth <= end; j += kWidth) {
-      V sum = zero();
-      for (int k = 0; k < a.rank; ++k) sum = fma(set1(w[k]), load(a.basis + k * a.columns + j), sum);
-      store(row + j, fma(load(a.mask + j), sum, load(row + j)));
-    }
+    for (; j + kVectors * kWidth <= end; j += kVectors * kWidth)
+      low_rank_columns<kVectors>(a, w, row, j);
+    for (; j + kWidth <= end; j += kWidth) low_rank_columns<1>(a, w, row, j);
     for (; j < end; ++j) {
       float sum = 0;
       for (int k = 0; k < a.rank; ++k) sum = std::fma(w[k], a.basis[k * a.columns + j], sum);

@@ -23,6 +23,9 @@ static inline V alpha_at(V dx, V A, V slope, V base, V log2_opacity) {
   return keep(exp2(p), (p >= set1(kLog2AlphaMin)) & (p <= log2_opacity));
 }
 
+// The lowest n bits, n in 0 .. 64.
+static inline uint64_t ones(int n) { return n > 0 ? ~uint64_t(0) >> (64 - n) : 0; }
+
 // The vectors of a tile's pixels that a splat may touch, row after row, in one list: rows are one
 // to three vectors long, and a nested loop of such lengths is mispredicted at every other row.
 struct Spans {
@@ -35,12 +38,13 @@ struct Spans {
   float base[kMaxTile + kRowPad], slope[kMaxTile + kRowPad];  // and the quadratic's constants
 };
 
+// Given the unfinished pixels of each row, spans begin and end at one of them.
 template <int kRow>
 static inline void find_spans(const Splat& s, int tile_x, int tile_y, int cols, int rows,
-                              Spans& out) {
+                              Spans& out, const uint64_t* unfinished = nullptr) {
   const int first = s.y0 > tile_y ? s.y0 - tile_y : 0;
   const int last = s.y1 < tile_y + rows ? s.y1 - tile_y : rows;
-  int32_t begin[kMaxTile + kRowPad], vectors[kMaxTile + kRowPad];
+  int32_t begin[kMaxTile + kRowPad], end[kMaxTile + kRowPad], vectors[kMaxTile + kRowPad];
   float from[kMaxTile + kRowPad];
   const V slack = set1(0.02f), limit = set1(float(cols)), B = set1(s.B), C = set1(s.C);
   const V base = set1(s.log2_opacity), per_vector = set1(1.0f / kWidth);
@@ -53,6 +57,7 @@ static inline void find_spans(const Splat& s, int tile_x, int tile_y, int cols, 
     const V c = fma(set1(s.S), dy, center);
     const V b = max(ceil(c - half), zero()), e = min(floor(c + half) + set1(1), limit);
     store_int(begin + y, b);
+    store_int(end + y, max(e, b));
     store_int(vectors + y, ceil(max(e - b, zero()) * per_vector));
     store(from + y, b - center);
     store(out.dy + y, dy);
@@ -62,8 +67,15 @@ static inline void find_spans(const Splat& s, int tile_x, int tile_y, int cols, 
   }
   int count = 0;
   for (int y = first; y < last; ++y) {
-    int offset = y * kRow + begin[y], n = vectors[y];
+    int left = begin[y], n = vectors[y];
     float x = from[y];
+    if (unfinished) {
+      const uint64_t open = unfinished[y] & ones(end[y]) & ~ones(left);
+      left = open ? __builtin_ctzll(open) : 0;
+      n = open ? (63 - __builtin_clzll(open) - left + kWidth) / kWidth : 0;
+      x = float(left) - to_mean;
+    }
+    int offset = y * kRow + left;
     while (__builtin_expect(n > 2, 0)) {
       out.offset[count] = offset;
       out.x[count] = x;
@@ -123,18 +135,15 @@ static void write_tile(const TileForward& t) {
   }
 }
 
-// Marks the pixels of one vector whose bit is not set as finished; returns how many.
-static int end_pixels(const TileForward& t, int offset, int going, int k) {
-  int ended = 0;
-  for (int lane = 0; lane < kWidth; ++lane) {
-    if (going >> lane & 1) continue;
-    float& T = t.work[offset + lane];
-    T = -T;
-    if (t.stop)
-      t.stop[offset / kForwardRow * kMaxTile + offset % kForwardRow + lane] = k;
-    ++ended;
-  }
-  return ended;
+// Marks the lanes of one vector whose bits are set as finished.
+static inline void end_pixels(const TileForward& t, int offset, int y, int ended, int k,
+                              uint64_t* unfinished) {
+  const int x = offset - y * kForwardRow;
+  unfinished[y] &= ~(uint64_t(ended) << x);
+  store(t.work + offset, negated(load(t.work + offset), ended));
+  if (!t.stop) return;
+  for (int lane = 0; lane < kWidth; ++lane)
+    if (ended >> lane & 1) t.stop[y * kMaxTile + x + lane] = k;
 }
 
 static void raster_forward(TileForward& t) {
@@ -151,11 +160,16 @@ static void raster_forward(TileForward& t) {
     for (int k = 0; k < t.rows * kMaxTile; ++k) t.stop[k] = INT32_MAX;
   int alive = t.cols * t.rows;
   t.any_stopped = 0;
+  uint64_t unfinished[kMaxTile];
+  for (uint64_t& row : unfinished) row = ones(t.cols);
   Spans spans;
   for (int k = 0; k < t.count && alive > 0; ++k) {
     if (k + 2 < t.count) __builtin_prefetch(t.splats + t.list[k + 2]);
     const Splat& s = t.splats[t.list[k]];
-    find_spans<kRow>(s, t.x, t.y, t.cols, t.rows, spans);
+    if (t.any_stopped)
+      find_spans<kRow>(s, t.x, t.y, t.cols, t.rows, spans, unfinished);
+    else
+      find_spans<kRow>(s, t.x, t.y, t.cols, t.rows, spans);
     const V A = set1(s.A), r = set1(s.r), g = set1(s.g), b = set1(s.b);
     const V log2_opacity = set1(s.log2_opacity);
     for (int i = 0; i < spans.count; ++i) {
@@ -172,7 +186,9 @@ static void raster_forward(TileForward& t) {
       store(px, T - w);
       // Pixels that neither go on nor were finished (a set sign) before end here, once each.
       if (__builtin_expect(!all_signs(go_on, T), 0)) {
-        alive -= end_pixels(t, spans.offset[i], bits(go_on) | sign_bits(T), k);
+        const int ended = ~(bits(go_on) | sign_bits(T)) & ((1 << kWidth) - 1);
+        end_pixels(t, spans.offset[i], y, ended, k, unfinished);
+        alive -= __builtin_popcount(unsigned(ended));
         t.any_stopped = 1;
       }
     }

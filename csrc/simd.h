@@ -46,6 +46,12 @@ static inline int sign_bits(V a) { return _mm256_movemask_ps(a.v); }
 static inline bool all_signs(M m, V a) {
   return _mm256_movemask_ps(_mm256_or_ps(m.v, a.v)) == 0xff;
 }
+// a, its sign changed in the lanes whose bits are set.
+static inline V negated(V a, int lanes) {
+  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i on = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(lanes), bit), bit);
+  return {_mm256_xor_ps(a.v, _mm256_and_ps(_mm256_castsi256_ps(on), _mm256_set1_ps(-0.0f)))};
+}
 static inline void store_int(int32_t* p, V a) {  // truncated
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvttps_epi32(a.v));
 }
@@ -132,6 +138,11 @@ static inline int bits(M m) {
 }
 static inline int sign_bits(V a) { return bits({(VI)a.v < 0}); }
 static inline bool all_signs(M m, V a) { return (bits(m) | sign_bits(a)) == 0xf; }
+static inline V negated(V a, int lanes) {
+  for (int i = 0; i < 4; ++i)
+    if (lanes >> i & 1) a.v[i] = -a.v[i];
+  return a;
+}
 static inline void store_int(int32_t* p, V a) {
   for (int i = 0; i < 4; ++i) p[i] = static_cast<int32_t>(a.v[i]);
 }
