@@ -20,11 +20,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from synctalk.avatar import Avatar
+import numpy as np
+
+from synctalk.avatar import Avatar, Scene
 from synctalk.bundle import BUNDLE_PLATES, SOURCE, AvatarBundle
 from synctalk.dubbing import dub
 from synctalk.evaluation.machine import describe_machine
 from synctalk.media import VideoReader, VideoWriter, Yuv420
+from synctalk.provenance import Stamp, provenance_from_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,20 +56,26 @@ def stage_ms(path: Path, folder: Path) -> dict[str, float]:
 
     plates = timed(lambda: decode(BUNDLE_PLATES), n, ms, "decode plates")
     sources = timed(lambda: decode(SOURCE), n, ms, "decode source")
+    necks = timed(lambda: list(person.necks(np.arange(n), driving.lip)), n, ms, "decode necks")
     list(person.render_yuv(driving[slice(0, 8)], plates[:8]))
     timed(lambda: person.deform(driving), n, ms, "deform (part of render)")
-    crops = timed(
-        lambda: list(person.render_yuv(driving, plates)),
+    timed(lambda: list(person.render_yuv(driving, plates)), n, ms, "render the whole head")
+    scenes = [Scene(i, *each) for i, each in enumerate(zip(sources, plates, necks, strict=True))]
+    timed(
+        lambda: list(person.render_portraits(driving, scenes)),
         n,
         ms,
-        "render (deform, raster, composite)",
+        "render a portrait (deform, raster, composite, blend)",
     )
 
-    def blend() -> None:
-        for frame, crop, mesh in zip(sources, crops, person.source_mesh, strict=False):
-            person.blend_into(frame, crop, mesh)
+    def mark() -> None:
+        height, width = sources[0].y.shape
+        provenance = provenance_from_environment()
+        stamp = Stamp(provenance, 1, width, height, label=provenance.label)
+        for frame in sources:
+            stamp(frame)
 
-    timed(blend, n, ms, "blend into source")
+    timed(mark, n, ms, "watermark")
 
     def encode() -> None:
         height, width = sources[0].y.shape

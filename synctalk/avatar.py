@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, repeat
-from typing import TypeVar
+from typing import Generic, NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +31,9 @@ from synctalk.gaussians.scene import activate
 from synctalk.gaussians.window import HeadWindow
 from synctalk.media import Yuv420
 from synctalk.render import rasterize
-from synctalk.render.compositing import Cutout, composite_cutout, composite_rgb, composite_yuv
-from synctalk.render.portrait import blend_portrait, blend_portrait_cutout, blend_portrait_yuv
+from synctalk.render.compositing import Cutout
+from synctalk.render.layers import Box, Frame, Layer, PortraitLayer, RgbLayer, Video, VideoLayer
+from synctalk.render.portrait import blend_portrait, blend_portrait_yuv
 from synctalk.render.torso import Neck, jaw_gap
 from synctalk.threads import Together
 
@@ -42,8 +43,6 @@ TOGETHER = 16
 """Chunks, of whatever sessions and dubs, that a GPU renders by one call."""
 
 Image = NDArray[np.uint8]
-Corner = NDArray[np.int64]
-Background = TypeVar("Background")
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,21 @@ class Heads:
     rgb: Tensor
     alpha: Tensor
     corners: NDArray[np.int64]
+
+
+class Scene(NamedTuple, Generic[Video]):
+    """What one frame of a portrait is made of.
+
+    Args:
+        number: of the source frame.
+        source: [H,W] that frame; plate: [S,S] what stands behind the head, neck included.
+        neck: what of a restored neck was laid into the plate.
+    """
+
+    number: int
+    source: Video
+    plate: Video
+    neck: Neck | None
 
 
 class Avatar:
@@ -185,13 +199,7 @@ class Avatar:
         Raises:
             ValueError: fewer plates than frames.
         """
-
-        def lay(rgb: Tensor, alpha: Tensor, plate: Image, corner: Corner) -> Image:
-            frame = plate.copy()
-            composite_rgb(rgb, alpha, self._window.cut(frame, corner))
-            return frame
-
-        return self._frames(driving, plates, lay)
+        return self._frames(driving, map(RgbLayer, plates))
 
     def render_yuv(self, driving: Driving, plates: Iterable[Yuv420]) -> Iterator[Yuv420]:
         """As :meth:`render`, in video samples; the plates [S,S] are written to and come back.
@@ -199,12 +207,7 @@ class Avatar:
         Raises:
             ValueError: fewer plates than frames.
         """
-
-        def lay(rgb: Tensor, alpha: Tensor, plate: Yuv420, corner: Corner) -> Yuv420:
-            composite_yuv(rgb, alpha, plate, corner)
-            return plate
-
-        return self._frames(driving, plates, lay)
+        return self._frames(driving, map(VideoLayer[Yuv420], plates))
 
     def render_cutouts(self, driving: Driving, plates: Iterable[Cutout]) -> Iterator[Cutout]:
         """As :meth:`render_yuv`, for plates before no background, and what becomes of their mattes.
@@ -212,12 +215,22 @@ class Avatar:
         Raises:
             ValueError: fewer plates than frames.
         """
+        return self._frames(driving, map(VideoLayer[Cutout], plates))
 
-        def lay(rgb: Tensor, alpha: Tensor, plate: Cutout, corner: Corner) -> Cutout:
-            composite_cutout(rgb, alpha, plate, corner)
-            return plate
+    def render_portraits(self, driving: Driving, scenes: Iterable[Scene[Video]]) -> Iterator[Video]:
+        """Source frames [H,W] with the rendered faces blended in, at their own resolution.
 
-        return self._frames(driving, plates, lay)
+        Only what the blending lets through is rendered. Sources are written to and come back.
+
+        Raises:
+            ValueError: fewer scenes than frames.
+        """
+        return self._frames(driving, map(self._portrait, scenes))
+
+    def _portrait(self, scene: Scene[Video]) -> PortraitLayer[Video]:
+        square = self._square(scene.source)
+        mesh = self.source_mesh[scene.number]
+        return PortraitLayer(scene.source, square, scene.plate, mesh, scene.neck)
 
     @torch.no_grad()
     def deform(self, driving: Driving) -> Tensor:
@@ -277,11 +290,14 @@ class Avatar:
         return self.bundle.necks(self._neck_corners, order)
 
     def weigh_neck(self, neck: Neck | None, index: int, lip: NDArray[np.float32]) -> Neck | None:
-        """``neck`` of source frame ``index`` as it shows under a mouth of coefficients [K]."""
+        """What of ``neck``, of source frame ``index``, shows under a mouth of coefficients [K].
+
+        None where nothing does.
+        """
         if neck is None:
             return None
-        wider_mm = self._opening(self.source.lip[index]) - self._opening(lip)
-        return neck.weighted(jaw_gap(wider_mm))
+        share = jaw_gap(self._opening(self.source.lip[index]) - self._opening(lip))
+        return neck.weighted(share) if share else None
 
     def _opening(self, lip: NDArray[np.float32]) -> float:
         """Of one frame at a time, which gives the same bits in whatever run it stands."""
@@ -299,70 +315,60 @@ class Avatar:
         Args:
             neck: what was laid into the crop's plate.
         """
-        blend_portrait_yuv(self._window_of(frame), crop, mesh, neck)
+        blend_portrait_yuv(self._square(frame), crop, mesh, neck)
 
-    def blend_cutout(
-        self, frame: Cutout, crop: Cutout, mesh: NDArray[np.float32], neck: Neck | None = None
-    ) -> None:
-        """As :meth:`blend_into`, for frames before no background, and their mattes."""
-        part = self.manifest.crop
-        matte = frame.matte[part.y : part.y + part.side, part.x : part.x + part.side]
-        blend_portrait_cutout(Cutout(self._window_of(frame.picture), matte), crop, mesh, neck)
-
-    def _window_of(self, frame: Yuv420) -> Yuv420:
+    def _square(self, frame: Video) -> Video:
         """The rendered square of a source frame (views)."""
-        window = self.manifest.crop
-        area = [
-            plane[part.y : part.y + part.side, part.x : part.x + part.side]
-            for plane, part in zip(frame, (window, window.halved(), window.halved()), strict=True)
-        ]
-        return Yuv420(*area)
+        part = self.manifest.crop
+        if isinstance(frame, Cutout):
+            matte = frame.matte[part.y : part.y + part.side, part.x : part.x + part.side]
+            return Cutout(self._square(frame.picture), matte)
+        areas = zip(frame, (part, part.halved(), part.halved()), strict=True)
+        return Yuv420(*(p[a.y : a.y + a.side, a.x : a.x + a.side] for p, a in areas))
 
-    def _frames(
-        self,
-        driving: Driving,
-        backgrounds: Iterable[Background],
-        lay: Callable[[Tensor, Tensor, Background, Corner], Background],
-    ) -> Iterator[Background]:
+    def _frames(self, driving: Driving, layers: Iterable[Layer[Frame]]) -> Iterator[Frame]:
         """Frames in order, rendered in chunks side by side and a little ahead of the reader."""
-        source = iter(backgrounds)
-        pending: deque[Future[list[Background]]] = deque()
+        source = iter(layers)
+        pending: deque[Future[list[Frame]]] = deque()
         for start in range(0, len(driving), CHUNK):
             part = driving[slice(start, start + CHUNK)]
             under = list(islice(source, len(part)))
             if len(under) < len(part):
                 raise ValueError(f"{start + len(under)} plates for {len(driving)} frames")
-            pending.append(self._pool.submit(self._chunk, part, under, lay))
+            pending.append(self._pool.submit(self._chunk, part, under))
             if len(pending) > self._threads:
                 yield from pending.popleft().result()
         for chunk in pending:
             yield from chunk.result()
 
     @torch.no_grad()
-    def _chunk(
-        self,
-        driving: Driving,
-        under: list[Background],
-        lay: Callable[[Tensor, Tensor, Background, Corner], Background],
-    ) -> list[Background]:
+    def _chunk(self, driving: Driving, under: list[Layer[Frame]]) -> list[Frame]:
         if self.device.type == "cuda":  # one launch for all; a CPU's cache holds one frame's splats
             heads = self._together(driving)
-            rows = zip(heads.rgb, heads.alpha, under, heads.corners, strict=True)
-            return [lay(*each) for each in rows]
-        corners = self._window.corners(driving.R, driving.t, self._K)
-        Ks = self._window.intrinsics(self._K, corners).to(self.device)
-        poses = _viewmats(driving).to(self.device)
+            rows = zip(under, heads.rgb, heads.alpha, heads.corners, strict=True)
+            return [layer.lay(*head) for layer, *head in rows]
+        boxes = self._boxes(driving, under)
+        corners = np.array([box[:2] for box in boxes])
+        Ks = self._window.intrinsics(self._K, corners)
         frames = []
-        for params, viewmat, K, corner, background in zip(
-            self.deform(driving), poses, Ks, corners, under, strict=True
+        for params, viewmat, K, box, corner, layer in zip(
+            self.deform(driving), _viewmats(driving), Ks, boxes, corners, under, strict=True
         ):
-            splats = activate(params, self._unit_mm)
+            splats, (width, height) = activate(params, self._unit_mm), box.size
             rgb, alpha, _ = rasterize(
                 splats.means, splats.quats, splats.scales, splats.opacities, splats.colors,
-                viewmat[None], K[None], self._window.width, self._window.height, num_threads=1,
+                viewmat[None], K[None], width, height, num_threads=1,
             )  # fmt: skip
-            frames.append(lay(rgb[0], alpha[0], background, corner))
+            frames.append(layer.lay(rgb[0], alpha[0], corner))
         return frames
+
+    def _boxes(self, driving: Driving, under: list[Layer[Frame]]) -> list[Box]:
+        """The part of each crop to render: the window, as far as it will be seen."""
+        corners = self._window.corners(driving.R, driving.t, self._K).tolist()
+        width, height = self._window.width, self._window.height
+        whole = [Box(x, y, x + width, y + height) for x, y in corners]
+        seen = [layer.seen for layer in under]
+        return [w if s is None else s.within(w) for w, s in zip(whole, seen, strict=True)]
 
 
 def pick_device(name: str) -> torch.device:

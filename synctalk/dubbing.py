@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from synctalk.avatar import Avatar, Driving
+from synctalk.avatar import Avatar, Driving, Scene
 from synctalk.backdrop import Backdrop, Order, colour
 from synctalk.bundle import BUNDLE_PLATES, SOURCE
 from synctalk.dataset import FPS, SAMPLE_RATE_HZ
@@ -298,14 +298,10 @@ def dubbed_frames(
     else:
         plates = (cut.picture for cut in backdrop.plates(order, plates))
         sources = (cut.picture for cut in backdrop.sources(order))
-    crops = person.render_yuv(driving, plates)
     if not portrait:
         del necks  # else they would be kept for it
-        yield from crops
-        return
-    for index, crop, source, neck in zip(order, crops, sources, necks, strict=True):
-        person.blend_into(source, crop, person.source_mesh[index], neck)
-        yield source
+        return person.render_yuv(driving, plates)
+    return person.render_portraits(driving, map(Scene, order.tolist(), sources, plates, necks))
 
 
 def _plates(
@@ -347,15 +343,12 @@ def _cutouts(
     torso: bool,
 ) -> Iterator[Cutout]:
     plates, necks = _plates(person, driving, order, torso)
-    crops = person.render_cutouts(driving, backdrop.plates(order, plates))
+    cuts = backdrop.plates(order, plates)
     if not portrait:
         del necks
-        yield from crops
-        return
-    sources = backdrop.sources(order)
-    for index, crop, source, neck in zip(order, crops, sources, necks, strict=True):
-        person.blend_cutout(source, crop, person.source_mesh[index], neck)
-        yield source
+        return person.render_cutouts(driving, cuts)
+    scenes = map(Scene, order.tolist(), backdrop.sources(order), cuts, necks)
+    return person.render_portraits(driving, scenes)
 
 
 class Stopwatch:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from synctalk.avatar import Avatar, Driving
+from synctalk.avatar import Avatar, Driving, Scene
 from synctalk.backdrop import Backdrop
 from synctalk.bundle import BUNDLE_PLATES, MATTE, PLATE_MATTE, SOURCE
 from synctalk.dubbing import play_order
@@ -196,9 +196,8 @@ class LiveView:
             behind = zip((source, plate), still.mattes, strict=True)
             self._backdrop.replace_behind(*(Cutout(p, matte.copy()) for p, matte in behind))
         driving = Driving(lip[None], upper, moves.R, moves.t)
-        (crop,) = person.render_yuv(driving, [plate])
-        person.blend_into(source, crop, person.source_mesh[index], neck)
-        return source
+        (frame,) = person.render_portraits(driving, [Scene(index, source, plate, neck)])
+        return frame
 
 
 def _copy(picture: Yuv420) -> Yuv420:

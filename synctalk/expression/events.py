@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from synctalk.errors import InputError
-from synctalk.expression.prosody import FPS, Prosody
+from synctalk.expression.prosody import FPS, Prosody, smoothed
 
 Style = Literal["natural", "neutral", "calm", "emphatic"]
 
@@ -131,8 +130,7 @@ def emphasis(prosody: Prosody) -> NDArray[np.float64]:
 
 
 def _standing_out(values: NDArray[np.float64], typical: float) -> NDArray[np.float64]:
-    fast = scipy.ndimage.gaussian_filter1d(values, 1.5)
-    return np.asarray((fast - scipy.ndimage.gaussian_filter1d(values, RELATIVE_S * FPS)) / typical)
+    return np.asarray((smoothed(values, 1.5) - smoothed(values, RELATIVE_S * FPS)) / typical)
 
 
 def plan_brows(prosody: Prosody, seed: int, style: StyleSettings) -> tuple[BrowAccent, ...]:
@@ -143,9 +141,25 @@ def plan_brows(prosody: Prosody, seed: int, style: StyleSettings) -> tuple[BrowA
     if not wanted:
         return ()
     spacing = max(1, int(0.6 * 60 * FPS / style.accents_per_minute))
-    peaks, _ = scipy.signal.find_peaks(stress, height=0.5, distance=spacing)
-    chosen = sorted(peaks[np.argsort(stress[peaks], kind="stable")[::-1][:wanted]])
-    return tuple(_accent(int(frame), float(stress[frame]), seed, style) for frame in chosen)
+    chosen = _highest_peaks(stress, 0.5, spacing, wanted)
+    return tuple(_accent(frame, float(stress[frame]), seed, style) for frame in chosen)
+
+
+def _highest_peaks(values: NDArray[np.float64], least: float, spacing: int, most: int) -> list[int]:
+    """Where ``values`` has its highest peaks, in order, ``spacing`` or more apart.
+
+    As ``scipy.signal.find_peaks`` would: importing it takes longer than a short dub.
+    """
+    inner = values[1:-1]
+    is_peak = (inner > values[:-2]) & (inner >= values[2:]) & (inner >= least)
+    peaks = 1 + np.flatnonzero(is_peak)
+    chosen: list[int] = []
+    for peak in peaks[np.argsort(-values[peaks], kind="stable")].tolist():
+        if len(chosen) == most:
+            break
+        if all(abs(peak - other) >= spacing for other in chosen):
+            chosen.append(peak)
+    return sorted(chosen)
 
 
 def _accent(frame: int, stress: float, seed: int, style: StyleSettings) -> BrowAccent:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+import cv2
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 FPS = 25
@@ -54,11 +55,7 @@ class Prosody:
     @property
     def quiet(self) -> NDArray[np.bool_]:
         """[T] where nobody speaks."""
-        smooth = (
-            scipy.ndimage.gaussian_filter1d(self.loudness_db, 1.0)
-            if len(self)
-            else self.loudness_db
-        )
+        smooth = smoothed(self.loudness_db, 1.0) if len(self) else self.loudness_db
         return np.asarray(smooth < QUIET_DB)
 
     @property
@@ -68,6 +65,15 @@ class Prosody:
         spans = np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
         kept: NDArray[np.int64] = spans[spans[:, 1] - spans[:, 0] >= LEAST_PAUSE_S * FPS]
         return kept
+
+
+def smoothed(values: NDArray[Any], sigma: float) -> NDArray[Any]:
+    """Values [T], at least one, blurred by a Gaussian; reflected at the ends."""
+    taps = 2 * int(4 * sigma + 0.5) + 1
+    column = cv2.GaussianBlur(
+        values[:, None], (1, taps), sigmaX=sigma, sigmaY=sigma, borderType=cv2.BORDER_REFLECT
+    )
+    return np.asarray(column[:, 0])
 
 
 def measure_prosody(wav: FloatArray, n_frames: int) -> Prosody:
@@ -132,5 +138,7 @@ def _semitones(pitch_hz: NDArray[np.float64], voiced: NDArray[np.bool_]) -> NDAr
     semitones = 12 * (octaves - np.median(octaves[voiced]))
     known = np.flatnonzero(voiced)
     filled = np.interp(np.arange(len(semitones)), known, semitones[known])
-    steady = scipy.ndimage.median_filter(filled, PITCH_MEDIAN_HOPS)
+    around = np.pad(filled, PITCH_MEDIAN_HOPS // 2, mode="symmetric")
+    windows = np.lib.stride_tricks.sliding_window_view(around, PITCH_MEDIAN_HOPS)
+    steady = np.median(windows, axis=1)
     return np.asarray(np.clip(steady, -WIDEST_SEMITONES, WIDEST_SEMITONES))

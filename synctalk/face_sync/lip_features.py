@@ -10,6 +10,7 @@ the training frames and clipped to +-4.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -128,7 +129,7 @@ class DrivingSpace:
         """Pose coefficients [T, 6] (lighting and shading change with the pose)."""
         return self.poses.encode(_pose_vectors(R, t, self.rotation))
 
-    @property
+    @cached_property
     def opening(self) -> LipOpening:
         """Mouth opening as a function of the lip coefficients."""
         gap = torch.zeros_like(self.lips.mean)

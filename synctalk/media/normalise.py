@@ -288,6 +288,8 @@ class _VideoPass:
             except av.error.InvalidDataError:
                 self.damaged += 1
                 continue
+            except av.error.MemoryError:
+                raise
             except av.FFmpegError as error:
                 raise undecodable(self._path, "video", error) from error
             yield from (f for f in frames if isinstance(f, av.VideoFrame))

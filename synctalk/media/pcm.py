@@ -104,6 +104,8 @@ def decode_pcm(
             for frame in _decode(packet):
                 yield from timeline.push(frame)
         yield from timeline.flush()
+    except av.error.MemoryError:
+        raise
     except av.FFmpegError as error:
         raise undecodable(path, "sound", error) from error
     if timeline.position == 0:

@@ -118,6 +118,8 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.Vide
     for packet in container.demux(stream):
         try:
             frames = packet.decode()
+        except av.error.MemoryError:  # the limit of this process, not damage
+            raise
         except av.FFmpegError:  # normalising counts the damage
             continue
         yield from (f for f in frames if isinstance(f, av.VideoFrame))

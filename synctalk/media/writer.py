@@ -207,7 +207,8 @@ class _Sound:
         wav: NDArray[np.float32],
         sample_rate: int,
     ) -> None:
-        stream = container.add_stream(codec, rate=sample_rate, layout="mono")
+        options = {"aac_coder": "fast"} if codec == "aac" else {}  # half the time, and as good here
+        stream = container.add_stream(codec, rate=sample_rate, layout="mono", options=options)
         assert isinstance(stream, AudioStream)
         stream.bit_rate = 128_000 if sample_rate >= 32_000 else 64_000
         self._container, self._stream = container, stream

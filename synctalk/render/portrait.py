@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from synctalk.face.topology import FACE_OVAL
 from synctalk.media.planes import Yuv420
-from synctalk.render.compositing import Cutout
 from synctalk.render.torso import Neck
 
 Image = NDArray[np.uint8]
@@ -147,34 +146,38 @@ def blend_portrait_yuv(
         mesh: [478,2+] tracked points of the original frame, px of the rendered crop.
         neck: the restored neck that was laid into the plate of ``rendered``, and shows here too.
     """
-    _blend_planes(source, rendered, mesh, neck)
+    side = len(source.y)
+    blend_planes(source, rendered, portrait_mask(mesh, side, side / len(rendered.y), neck))
 
 
-def blend_portrait_cutout(
-    source: Cutout, rendered: Cutout, mesh: NDArray[np.float32], neck: Neck | None = None
-) -> None:
-    """As :func:`blend_portrait_yuv`, of premultiplied pictures and their mattes."""
-    planes = (*source.picture, source.matte), (*rendered.picture, rendered.matte)
-    _blend_planes(*planes, mesh, neck)
+def portrait_mask(
+    mesh: NDArray[np.float32], side: int, scale: float, neck: Neck | None
+) -> SoftMask:
+    """Where a source frame's square [side,side] gets the rendered crop.
 
-
-def _blend_planes(
-    source: Sequence[Image],
-    rendered: Sequence[Image],
-    mesh: NDArray[np.float32],
-    neck: Neck | None,
-) -> None:
-    """The first plane is of full size, each other one too or half of it."""
-    side = len(source[0])
-    scale = side / len(rendered[0])
+    Args:
+        mesh, neck: as :func:`blend_portrait_yuv` takes them, px of the crop.
+        scale: of the square, in crops.
+    """
     mask = face_mask(mesh * np.float32(scale), side, side)
-    if neck is not None:
-        mask = mask.joined(_neck_mask(neck, scale), side)
+    if neck is None or not neck.weight.any():
+        return mask
+    return mask.joined(_neck_mask(neck, scale), side)
+
+
+def blend_planes(source: Sequence[Image], rendered: Sequence[Image], mask: SoftMask) -> None:
+    """Blend ``rendered`` into ``source``, in place.
+
+    Args:
+        source: planes of a square; the first is of full size, each other one too or half of it.
+        rendered: the crop's planes, of any size.
+        mask: of the full size.
+    """
     if mask.weight.size == 0:
         return
     half = cv2.resize(mask.weight, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     for under, over in zip(source, rendered, strict=True):
-        shrink = side // len(under)
+        shrink = len(source[0]) // len(under)
         weight = mask.weight if shrink == 1 else half
         if over.shape != under.shape:
             over = cv2.resize(over, under.shape, interpolation=cv2.INTER_CUBIC)

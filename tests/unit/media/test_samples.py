@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from unittest.mock import Mock
 
+import av
 import numpy as np
 import pytest
 from clips import clicks, make_video, regular
 
 from synctalk.errors import MediaError
 from synctalk.media import MediaLimits, VideoReader, normalise, sample_frames
+from synctalk.media.samples import _decoded
 
 SOUND = clicks((0.2,), 8.0, 48000)
 
@@ -68,3 +72,11 @@ def test_8k_is_refused_before_a_picture_is_decoded(tmp_path: Path) -> None:
     with pytest.raises(MediaError) as caught:
         sample_frames(clip, 3, limits=MediaLimits(max_side_px=512))
     assert caught.value.reason == "PICTURE_TOO_LARGE"
+
+
+def test_memory_that_ran_out_does_not_pass_for_damage() -> None:
+    packet, container = Mock(), Mock()
+    packet.decode.side_effect = av.error.MemoryError(errno.ENOMEM, "of this process")
+    container.demux.return_value = [packet]
+    with pytest.raises(av.error.MemoryError):
+        next(_decoded(container, Mock()))
