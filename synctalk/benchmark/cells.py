@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from synctalk.benchmark.switches import SWITCHES
 SOURCE = Method("source", "source")
 """What every other method is put beside; part of each benchmark."""
 TRAINED = ("ours", "synctalk")
+RENDERING = ("ours", "avatar", "synctalk")
+"""Kinds whose frame rates mean something."""
 BY_SOUND: dict[Protocol, tuple[str, ...]] = {
     "cross-audio": ("Audio A", "Audio B"),
     "ood": ("OOD",),
@@ -28,7 +31,6 @@ class Cell:
 
     Args:
         sound: None: the subject's own.
-        speed: whether frame rates are measured with it.
         seconds: how long ``long`` talks.
     """
 
@@ -37,7 +39,6 @@ class Cell:
     method: Method
     seed: int
     sound: Sound | None = None
-    speed: bool = False
     seconds: float = 0.0
 
     @property
@@ -50,94 +51,110 @@ class Cell:
 
 
 def cells_of(plan: Plan) -> list[Cell]:
-    """All cells of a plan, subject by subject; none twice."""
+    """All cells of a plan, protocol by protocol; none twice."""
     methods = [_resolved(plan, method) for method in plan.methods]
     if not any(m.kind == "source" for m in methods):
         methods.insert(0, SOURCE)
     found: list[Cell] = []
-    for subject in plan.subjects:
-        for protocol in plan.protocols:
-            if subject.protocols and protocol not in subject.protocols:
-                continue
-            found += _of_protocol(plan, protocol, subject, methods)
-        if subject.ablated:
-            found += _ablations(plan, subject)
-    return list(_unique(found))
+    for protocol in plan.protocols:
+        for subject in plan.subjects:
+            if not subject.protocols or protocol in subject.protocols:
+                found += _of_protocol(plan, protocol, subject, methods)
+    return list({_identity(cell): cell for cell in found}.values())
 
 
 def _resolved(plan: Plan, method: Method) -> Method:
     """A mean mouth as the avatar that it is of."""
     if method.kind != "mean-mouth":
         return method
-    return replace(plan.method(method.of), name=method.name, lips="mean")
+    whole = plan.method(method.of)
+    subjects = method.subjects or whole.subjects
+    return replace(
+        whole, name=method.name, lips="mean", subjects=subjects, protocols=method.protocols
+    )
 
 
-def _unique(cells: list[Cell]) -> Iterator[Cell]:
-    """The same measurement once, with its speed if anybody wants it."""
-    seen: dict[str, Cell] = {}
-    for cell in cells:
-        key = json.dumps(dataclasses.asdict(replace(cell, speed=False)), default=str)
-        first = seen.get(key)
-        seen[key] = cell if first is None else replace(first, speed=first.speed or cell.speed)
-    yield from seen.values()
+def _identity(cell: Cell) -> str:
+    """The same for two cells that are the same measurement."""
+    method = replace(cell.method, subjects=(), protocols=(), base="")
+    return json.dumps(dataclasses.asdict(replace(cell, method=method)), default=str)
 
 
 def _of_protocol(
     plan: Plan, protocol: Protocol, subject: Subject, methods: list[Method]
 ) -> Iterator[Cell]:
-    if protocol in BY_SOUND:
-        sounds = [s for s in plan.sounds if s.role in BY_SOUND[protocol]]
-        for sound in sounds:
-            if sound.subject and sound.subject != subject.name:
-                continue
-            for method in methods:
-                if shows(method, subject, sound) and (protocol != "long" or _dubs(method)):
-                    seconds = plan.long_s if protocol == "long" else 0.0
-                    for seed in _seeds(plan, method):
-                        yield Cell(protocol, subject, method, seed, sound, seconds=seconds)
-        return
-    for method in methods:
-        for variant in _variants(plan, protocol, method):
-            if shows(variant, subject, None):
-                plain = protocol == "reconstruction" and not variant.without
-                speed = plan.speed and plain and variant.lips == "audio"
-                for seed in _seeds(plan, variant):
-                    timed = speed and variant.kind in ("ours", "avatar", "synctalk")
-                    yield Cell("reconstruction", subject, variant, seed, speed=timed)
-
-
-def _variants(plan: Plan, protocol: Protocol, method: Method) -> Iterator[Method]:
-    """The methods that a protocol makes of one."""
-    if protocol == "reconstruction":
-        yield method
-    elif method.name == plan.varied:
-        yield method
-        if protocol == "clip-length":
-            for seconds in plan.lengths_s:
-                name = f"{method.name}, {seconds:g} s of footage"
-                yield replace(method, name=name, footage_s=seconds, base=method.name)
+    if protocol == "ablation":
+        yield from _ablations(plan, subject, methods)
+    elif protocol in ("clip-length", "training-time"):
+        yield from _varied(plan, protocol, subject, methods)
+    else:
+        wanted = [m for m in methods if not m.protocols or protocol in m.protocols]
+        if protocol == "speed":
+            wanted = [m for m in wanted if m.lips == "audio" and m.kind in RENDERING]
+        if protocol in BY_SOUND:
+            yield from _spoken(plan, protocol, subject, wanted)
         else:
-            for steps in plan.budgets:
-                name = f"{method.name}, {steps} steps"
-                yield replace(method, name=name, steps=steps, base=method.name)
+            yield from _seeded(plan, protocol, subject, wanted)
 
 
-def _ablations(plan: Plan, subject: Subject) -> Iterator[Cell]:
-    base = next((m for m in plan.methods if m.name == plan.ablated), None)
-    if base is None or not plan.ablations or not shows(base, subject, None):
+def _spoken(
+    plan: Plan, protocol: Protocol, subject: Subject, methods: list[Method]
+) -> Iterator[Cell]:
+    """Under the sounds of a protocol."""
+    for sound in (s for s in plan.sounds if s.role in BY_SOUND[protocol]):
+        if sound.subject and sound.subject != subject.name:
+            continue
+        for method in methods:
+            if shows(method, subject, sound) and (protocol != "long" or _dubs(method)):
+                seconds = plan.long_s if protocol == "long" else 0.0
+                for seed in _seeds(plan, method):
+                    yield Cell(protocol, subject, method, seed, sound, seconds=seconds)
+
+
+def _seeded(
+    plan: Plan, protocol: Protocol, subject: Subject, methods: Iterable[Method]
+) -> Iterator[Cell]:
+    """Under its own sound."""
+    for method in methods:
+        if shows(method, subject, None):
+            for seed in _seeds(plan, method)[: 1 if protocol == "speed" else None]:
+                yield Cell(protocol, subject, method, seed)
+
+
+def _varied(
+    plan: Plan, protocol: Protocol, subject: Subject, methods: list[Method]
+) -> Iterator[Cell]:
+    """The method whose footage or steps are varied, and what is made of it."""
+    base = next((m for m in methods if m.name == plan.varied), None)
+    if base is None:
         return
-    wanted = [s for s in SWITCHES.values() if s.table in plan.ablations]
-    yield Cell("reconstruction", subject, base, plan.seeds[0])
-    for switch in wanted:
+    if protocol == "clip-length":
+        changes = [
+            replace(base, name=f"{base.name}, {s:g} s of footage", footage_s=s, base=base.name)
+            for s in plan.lengths_s
+        ]
+    else:
+        whole = re.sub(r", \d+ steps$", "", base.name)
+        changes = [
+            replace(base, name=f"{whole}, {n} steps", steps=n, base=base.name) for n in plan.budgets
+        ]
+    yield from _seeded(plan, "reconstruction", subject, [base, *changes])
+
+
+def _ablations(plan: Plan, subject: Subject, methods: list[Method]) -> Iterator[Cell]:
+    base = next((m for m in methods if m.name == plan.ablated), None)
+    if base is None or not shows(base, subject, None):
+        return
+    seed = plan.seeds[0]
+    yield Cell("reconstruction", subject, base, seed)
+    for switch in (s for s in SWITCHES.values() if s.table in plan.ablations):
         method = replace(base, name=switch.name, without=(switch.name,), base=base.name)
         if switch.name in ("torso-restorer", "expression-generator"):
             sounds = [s for s in plan.sounds if s.role in BY_SOUND["cross-audio"]]
-            for sound in sounds:
-                if not sound.subject or sound.subject == subject.name:
-                    yield Cell("cross-audio", subject, base, plan.seeds[0], sound)
-                    yield Cell("cross-audio", subject, method, plan.seeds[0], sound)
+            part = replace(plan, seeds=(seed,), sounds=tuple(sounds[:1]))
+            yield from _spoken(part, "cross-audio", subject, [base, method])
         elif switch.name != "portrait-sync-generator":  # the whole method's plain rendering
-            yield Cell("reconstruction", subject, method, plan.seeds[0])
+            yield Cell("reconstruction", subject, method, seed)
 
 
 def shows(method: Method, subject: Subject, sound: Sound | None) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from synctalk.benchmark.result import CellResult
 from synctalk.benchmark.tables import Group
 from synctalk.evaluation.svg import Level, Line, plot
 
@@ -16,45 +17,51 @@ METRICS = (("psnr", "PSNR, dB"), ("psnr_mouth", "PSNR of the mouth, dB"), ("lmd"
 
 def curves(groups: Sequence[Group]) -> str:
     """All curves that there are points for."""
-    parts = [_while_training(groups)]
     ours = [
         g for g in groups
         if g.first.protocol == "reconstruction" and g.first.kind == "ours" and not g.first.without
     ]  # fmt: skip
-    parts.append(
-        _by(
-            ours,
-            _minutes,
-            "minutes of training",
-            "Quality by training time, each point a run of its own",
-        )
-    )
-    parts.append(
-        _by(
-            ours,
-            _footage,
-            "seconds of footage learnt from",
-            "Quality by footage (same held-out frames)",
-        )
-    )
-    parts.append(_long(groups))
+    whole = [g for g in ours if " s of footage" not in g.first.method]
+    label, count = _clock([g.first for g in whole])
+
+    def trained(group: Group) -> float | None:
+        seconds, steps = (group.first.run.get(name) for name in ("train_s", "trained_steps"))
+        return None if seconds is None or steps is None else count(seconds, steps)
+
+    parts = [
+        _while_training(groups),
+        _by(whole, trained, label, "Quality by training time, each point a run of its own"),
+        _by(_of_footage(ours), _footage, "seconds of footage learnt from",
+            "Quality by footage (same held-out frames)"),
+        _long(groups),
+    ]  # fmt: skip
     return "".join(parts)
+
+
+def _clock(cells: Sequence[CellResult]) -> tuple[str, Callable[[float, float], float]]:
+    """What training is counted in: minutes of a quiet machine, else steps, of seconds and steps."""
+    if any(cell.trained_while_busy for cell in cells):
+        return "training steps", lambda seconds, step: step
+    return "minutes of training", lambda seconds, step: seconds / 60
 
 
 def _while_training(groups: Sequence[Group]) -> str:
     """Held-out PSNR as it was watched while the longest run of each subject trained."""
     lines: list[Line] = []
+    runs: list[CellResult] = []
     for subject in dict.fromkeys(g.first.subject for g in groups):
         found = [g.first for g in groups if g.first.subject == subject and len(g.first.curve) > 1]
         found = [f for f in found if not f.without and f.run.get("train_s")]
-        if found and len(lines) < len(COLOURS):
-            longest = max(found, key=lambda f: f.run.get("train_s") or 0.0)
-            seconds, _, psnr = (np.array(v, np.float64) for v in zip(*longest.curve, strict=True))
-            name = f"{subject}, {longest.method}"
-            lines.append(Line(name, seconds / 60, psnr, COLOURS[len(lines)]))
+        if found:
+            runs.append(max(found, key=lambda f: f.run.get("train_s") or 0.0))
+    label, count = _clock(runs)
+    for colour, run in zip(COLOURS, runs, strict=False):
+        x = np.array([count(seconds, step) for seconds, step, _ in run.curve])
+        y = np.array([psnr for _, _, psnr in run.curve])
+        lines.append(Line(f"{run.subject}, {run.method}", x, y, colour))
     if not lines:
         return ""
-    chart = plot(lines, "training time, minutes", "held-out PSNR, dB", level=PAPER_PSNR)
+    chart = plot(lines, label, "held-out PSNR, dB", level=PAPER_PSNR)
     note = (
         "As watched while training: a few held-out frames, lips from tracked landmarks (an oracle "
         "for the audio)."
@@ -87,17 +94,14 @@ def _by(ours: Sequence[Group], x: Callable[[Group], float | None], label: str, t
     return f'<h3>{title}</h3><div class="pair">{"".join(charts)}</div>'
 
 
-def _minutes(group: Group) -> float | None:
-    """Of training; of runs on all footage."""
-    if " s of footage" in group.first.method:
-        return None
-    train_s = group.first.run.get("train_s")
-    return None if train_s is None else train_s / 60
+def _of_footage(ours: Sequence[Group]) -> list[Group]:
+    """Runs on some seconds of footage, and those on all of it that they were made of."""
+    bases = {g.first.base for g in ours if " s of footage" in g.first.method}
+    return [g for g in ours if " s of footage" in g.first.method or g.first.method in bases]
 
 
 def _footage(group: Group) -> float | None:
-    """Seconds; of runs with the preset's own steps."""
-    return None if group.first.method.endswith(" steps") else group.first.run.get("footage_s")
+    return group.first.run.get("footage_s")
 
 
 def _long(groups: Sequence[Group]) -> str:

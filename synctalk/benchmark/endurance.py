@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,9 @@ from numpy.typing import NDArray
 
 from synctalk.avatar import Avatar
 from synctalk.benchmark.cells import Cell
+from synctalk.benchmark.effort import Stopwatch
 from synctalk.benchmark.film import Film
-from synctalk.benchmark.measure import VIDEO, Stage, record
+from synctalk.benchmark.measure import VIDEO, Stage, dated, record
 from synctalk.benchmark.result import CellResult, Value
 from synctalk.benchmark.scene import sound_of
 from synctalk.dataset import FPS, SAMPLE_RATE_HZ
@@ -67,7 +66,7 @@ def measure_long(cell: Cell, key: str, stage: Stage, folder: Path) -> CellResult
         SyncTalkError: whatever dubbing raises.
     """
     assert cell.sound is not None
-    began, load = time.monotonic(), os.getloadavg()[0]
+    watch = Stopwatch()
     shop = stage.workshop
     bundle = shop.bundle(cell.subject, cell.method, cell.seed)
     wav = repeated(sound_of(cell.sound), cell.seconds)
@@ -76,8 +75,8 @@ def measure_long(cell: Cell, key: str, stage: Stage, folder: Path) -> CellResult
     pace = _Pace(stage.progress)
     unmarked = Provenance(watermark=False, sign=False)
     done = dub(bundle, heard, video, seed=cell.seed, provenance=unmarked, progress=pace)
+    result = record(cell, key, stage, Avatar.load(bundle))
     data = shop.dataset(cell.subject, cell.method)
-    result = record(cell, key, data, Avatar.load(bundle))
     crop, size = data.manifest.crop, data.manifest.size
 
     def frames(first: int, last: int) -> Iterator[Image]:
@@ -103,17 +102,15 @@ def measure_long(cell: Cell, key: str, stage: Stage, folder: Path) -> CellResult
         "fps_end_to_end": round(done.fps, 2),
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
-    return replace(
+    found = replace(
         result,
         run=run,
         points={name: tuple(values) for name, values in points.items()},
         n_frames=len(spans[-1]),
         first_frame=spans[-1].start,
         video=VIDEO,
-        load=round(load, 2),
-        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        wall_s=round(time.monotonic() - began, 2),
     )
+    return dated(found, watch)
 
 
 def repeated(wav: Floats, seconds: float) -> Floats:

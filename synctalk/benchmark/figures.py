@@ -18,8 +18,14 @@ def paper_tables(groups: Sequence[Group]) -> str:
     parts = []
     for number, paper in TABLES.items():
         rows = table_rows(number, groups)
-        if rows:
-            parts.append(table(f"Table {number}. {paper.caption}", paper.metrics, rows))
+        caption = f"Table {number}. {paper.caption}"
+        ours = [f for row in rows if not row.paper for f in row.figures]
+        if any(figure.value is not None for figure in ours):
+            parts.append(table(caption, paper.metrics, rows))
+        elif ours:
+            why = next((figure.why for figure in ours if figure.why), "Nothing of it is measured.")
+            note = "What is measured without it stands below, under other protocols."
+            parts.append(f"<h3>{escape(caption)}</h3><p>{escape(why)} {note}</p>")
     if not parts:
         return ""
     note = (
@@ -36,6 +42,7 @@ def protocol_tables(groups: Sequence[Group]) -> str:
         ("cross-audio", "Other people's speech, all that is measured without a reference"),
         ("ood", "Other languages and noise"),
         ("long", "Long audio, as a whole"),
+        ("speed", "Frame rates, each avatar by itself"),
     ):
         found = [g for g in groups if g.first.protocol == protocol]
         found.sort(key=lambda g: (g.first.subject, g.first.sound))
@@ -88,11 +95,12 @@ def _measured(caption: str, groups: Sequence[Group], output: str, by_sound: bool
         return ""
     rows = [
         Row(
-            f"{g.first.sound}: {g.first.method}" if by_sound else g.first.method,
+            ": ".join(filter(None, (g.first.sound if by_sound else "", g.first.method))),
             g.first.subject if by_sound else "",
             tuple(g.figure(c, output) for c in columns),
             where(g.first),
             g.first.kind in ("ours", "avatar") and not g.first.without,
+            contends=g.contends,
         )
         for g in groups
     ]
@@ -132,6 +140,12 @@ def absent_metrics(groups: Sequence[Group]) -> str:
     )
     note = "Nothing stands in for a metric that is absent."
     return f'<p class="note">{note}</p><dl class="absent">{items}</dl>'
+
+
+def still_missing(names: Sequence[str]) -> str:
+    """Cells of the plan that there is nothing of yet."""
+    items = "".join(f"<li>{escape(name)}</li>" for name in names)
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def failures(results: Sequence[CellResult]) -> str:

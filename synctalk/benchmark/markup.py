@@ -72,7 +72,8 @@ def figure_cell(column: str, figure: Figure, best: bool) -> str:
         return f'<td class="none" title="{escape(why)}">–</td>'
     spread = "" if figure.spread is None else f" ±{number(column, figure.spread)}"
     mark = ' class="best"' if best else ""
-    return f"<td{mark}>{number(column, figure.value)}{spread}</td>"
+    bound = f"{figure.bound} " if figure.bound else ""
+    return f"<td{mark}>{bound}{number(column, figure.value)}{spread}</td>"
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Row], *, marked: bool = True) -> str:
@@ -105,10 +106,10 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Row], *, marked: 
 
 
 def _best(column: str, rows: Sequence[Row], i: int) -> float | None:
-    """The best value of our rows; the source as it is is no method."""
+    """The best value of our rows that contend."""
     values = [
         r.figures[i].value for r in rows
-        if not r.paper and r.name != "source" and r.figures[i].value is not None
+        if not r.paper and r.contends and r.figures[i].value is not None
     ]  # fmt: skip
     known = [v for v in values if v is not None]
     if len(set(known)) < 2 or column == "train_s":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from synctalk.avatar import Avatar
 from synctalk.benchmark.actors import Actor, AvatarActor, SourceActor, mel_regressor
 from synctalk.benchmark.cells import Cell, video_key
+from synctalk.benchmark.effort import Stopwatch
 from synctalk.benchmark.film import Film, WorstFrames
 from synctalk.benchmark.imported import ImportedActor
 from synctalk.benchmark.plan import Method, Plan
@@ -25,7 +24,7 @@ from synctalk.benchmark.result import CellResult, Scored, Value, Worst
 from synctalk.benchmark.scene import Scene, foreign_scene, own_scene
 from synctalk.benchmark.speed import measure_speed
 from synctalk.benchmark.workshop import Workshop
-from synctalk.dataset import FPS, SubjectDataset
+from synctalk.dataset import FPS
 from synctalk.errors import BundleError
 from synctalk.evaluation.landmarks import head_mask, mouth_mask
 from synctalk.evaluation.machine import describe_machine
@@ -85,31 +84,45 @@ def measure(cell: Cell, key: str, stage: Stage, folder: Path) -> CellResult:
     Raises:
         SyncTalkError: whatever the method raises.
     """
-    began, load = time.monotonic(), os.getloadavg()[0]
+    watch = Stopwatch()
     data = stage.workshop.dataset(cell.subject, cell.method)
     head = _head(cell, stage.workshop)
     actor = _actor(cell, head, stage)
     scene = own_scene(data) if cell.sound is None else foreign_scene(data, cell.sound)
     outputs, worst = _scored(cell, actor, scene, stage, folder)
-    result = record(cell, key, data, head)
-    run = dict(result.run)
-    if cell.speed and head is not None:
-        run |= measure_speed(head, data)
-        fps = run["fps_end_to_end"]
-        if stage.price_per_hour is not None and fps:
-            run["cost_per_minute"] = round(cost_per_minute(stage.price_per_hour, fps), 6)
-    return replace(
-        result,
+    result = replace(
+        record(cell, key, stage, head),
         outputs=outputs,
-        run=run,
         points=_points(actor, scene, cell, stage),
         n_frames=len(scene),
         first_frame=int(scene.order[0]),
         worst=worst,
         video=VIDEO,
-        load=round(load, 2),
+    )
+    return dated(result, watch)
+
+
+def measure_rates(cell: Cell, key: str, stage: Stage, folder: Path) -> CellResult:
+    """Frame rates of an avatar, and nothing else; see :func:`measure`."""
+    watch = Stopwatch()
+    head = _head(cell, stage.workshop)
+    assert head is not None
+    result = record(cell, key, stage, head)
+    run = {**result.run, **measure_speed(head, stage.workshop.dataset(cell.subject, cell.method))}
+    fps = run["fps_end_to_end"]
+    if stage.price_per_hour is not None and fps:
+        run["cost_per_minute"] = round(cost_per_minute(stage.price_per_hour, fps), 6)
+    return dated(replace(result, run=run), watch)
+
+
+def dated(result: CellResult, watch: Stopwatch) -> CellResult:
+    """``result`` with when it was measured, how long that took, and how busy others were."""
+    done = watch.read()
+    return replace(
+        result,
+        others_cores=done.others_cores,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        wall_s=round(time.monotonic() - began, 2),
+        wall_s=round(done.wall_s, 2),
     )
 
 
@@ -146,8 +159,9 @@ def _actor(cell: Cell, head: TalkingHead | None, stage: Stage) -> Actor:
     )
 
 
-def record(cell: Cell, key: str, data: SubjectDataset, head: TalkingHead | None) -> CellResult:
+def record(cell: Cell, key: str, stage: Stage, head: TalkingHead | None) -> CellResult:
     """What is known of a cell before it is measured."""
+    data = stage.workshop.dataset(cell.subject, cell.method)
     run: dict[str, Value] = {}
     curve: tuple[tuple[float, float, float], ...] = ()
     if head is not None:
@@ -156,6 +170,9 @@ def record(cell: Cell, key: str, data: SubjectDataset, head: TalkingHead | None)
         for name in ("steps", "n_gaussians", "size"):
             value = facts.settings.get(name)
             run["trained_" + name] = float(value) if isinstance(value, (int, float)) else None
+        effort = stage.workshop.effort(cell.subject, cell.method, cell.seed)
+        if effort is not None:
+            run["train_cpu_s"], run["train_others_cores"] = effort.cpu_s, effort.others_cores
         curve = tuple((p.seconds, float(p.step), p.psnr_db) for p in facts.training_curve)
     usable = data.tracks.valid[: data.held_out_range.start]
     run["footage_s"] = float(usable.sum()) / FPS

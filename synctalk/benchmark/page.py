@@ -18,17 +18,18 @@ from synctalk.benchmark.figures import (
     failures,
     paper_tables,
     protocol_tables,
+    still_missing,
 )
 from synctalk.benchmark.markup import anchor, section
 from synctalk.benchmark.paper import TABLES
 from synctalk.benchmark.result import CellResult
-from synctalk.benchmark.tables import Group, duration, grouped
+from synctalk.benchmark.tables import Group, grouped, trained_words
 from synctalk.evaluation.style import STYLE
 from synctalk.evaluation.svg import Line, plot
 
 COLOURS = ("c1", "c2", "c3", "c4", "c5")
 MOST_LINES = 5
-QUIET_LOAD = 1.5
+TIMED = ("speed", "long")
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,13 @@ class Shelf:
         return list(found.values())
 
 
-def page(title: str, results: Sequence[CellResult], folders: Sequence[Path]) -> str:
-    """The whole document."""
+def page(
+    title: str,
+    results: Sequence[CellResult],
+    folders: Sequence[Path],
+    missing: Sequence[str] = (),
+) -> str:
+    """The whole document; ``missing``: cells that are still to be measured."""
     shelf = Shelf(tuple(results), tuple(folders))
     groups = grouped(results)
     subjects = list(dict.fromkeys(r.subject for r in results))
@@ -61,6 +67,7 @@ def page(title: str, results: Sequence[CellResult], folders: Sequence[Path]) -> 
         section("All figures", all_figures(groups)),
         section("What is not measured", absent_metrics(groups)),
         section("What failed", failures(results)),
+        section("Still to be measured", still_missing(missing)),
         section("How it was measured", _method(results)),
     ]
     return (
@@ -68,7 +75,8 @@ def page(title: str, results: Sequence[CellResult], folders: Sequence[Path]) -> 
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<link rel="icon" href="data:,">'
         f"<title>{escape(title)}: benchmark</title><style>{STYLE}{player.STYLE}</style></head>"
-        f'<body><a class="skip" href="#main">To the results</a>{_head(title, results, groups)}'
+        '<body><a class="skip" href="#main">To the results</a>'
+        f"{_head(title, results, groups, missing)}"
         f'<main id="main">{"".join(s for s in sections if s)}</main>'
         f"{_videos(shelf, subjects)}<script>{player.SCRIPT}</script></body></html>\n"
     )
@@ -77,7 +85,9 @@ def page(title: str, results: Sequence[CellResult], folders: Sequence[Path]) -> 
 # -- head ------------------------------------------------------------------------------------
 
 
-def _head(title: str, results: Sequence[CellResult], groups: Sequence[Group]) -> str:
+def _head(
+    title: str, results: Sequence[CellResult], groups: Sequence[Group], missing: Sequence[str]
+) -> str:
     private = sorted({r.subject for r in results if not r.public and r.video})
     note = ""
     if private:
@@ -86,11 +96,15 @@ def _head(title: str, results: Sequence[CellResult], groups: Sequence[Group]) ->
             f"{escape(', '.join(private))}, of whom no consent to publication is noted. "
             "<code>bench.json</code> and <code>bench.csv</code> hold figures alone.</p>"
         )
-    busy = max((r.load for r in results), default=0.0)
-    if busy > QUIET_LOAD:
+    if any(r.trained_while_busy or (r.protocol in TIMED and r.timed_while_busy) for r in results):
         note += (
-            f'<p class="warn">The machine was busy (load up to {busy:.1f}) while some of this was '
-            "measured: its times and frame rates are worse than those of a quiet one.</p>"
+            '<p class="warn">Others worked on the machine while some of this was trained or '
+            "timed: such times (≤) and frame rates (≥) are bounds.</p>"
+        )
+    if missing:
+        note += (
+            f'<p class="warn"><a href="#still-to-be-measured">{len(missing)} of '
+            f"{len(missing) + len(results)} cells</a> are still to be measured.</p>"
         )
     links = "".join(
         f'<a href="#{anchor(name)}">{escape(name)}</a>'
@@ -106,8 +120,8 @@ def _head(title: str, results: Sequence[CellResult], groups: Sequence[Group]) ->
 
 
 def verdict(groups: Sequence[Group]) -> str:
-    """One sentence on the best of our methods, beside the paper and the still mouth."""
-    ours = [g for g in groups if _is_ours(g)]
+    """One sentence on the first of our methods, beside the paper and the still mouth."""
+    ours = _leading(groups)
     if not ours:
         return f"{len(groups)} measurements."
     values = [g.figure("psnr", "plain").value for g in ours]
@@ -137,9 +151,7 @@ def verdict(groups: Sequence[Group]) -> str:
 def _beside_still(groups: Sequence[Group]) -> list[tuple[float, float]]:
     """LMD of ours and of the mean mouth, subject by subject."""
     pairs = []
-    for group in groups:
-        if not _is_ours(group):
-            continue
+    for group in _leading(groups):
         for other in groups:
             same = other.first.subject == group.first.subject
             if same and other.first.kind == "mean-mouth" and not other.first.sound:
@@ -147,6 +159,14 @@ def _beside_still(groups: Sequence[Group]) -> list[tuple[float, float]]:
                 if a and b:
                     pairs.append((a, b))
     return pairs
+
+
+def _leading(groups: Sequence[Group]) -> list[Group]:
+    """The first of our methods of every subject, in the plan's order."""
+    found: dict[str, Group] = {}
+    for group in filter(_is_ours, groups):
+        found.setdefault(group.first.subject, group)
+    return list(found.values())
 
 
 def _is_ours(group: Group) -> bool:
@@ -160,17 +180,13 @@ def _is_ours(group: Group) -> bool:
 
 def _tiles(groups: Sequence[Group]) -> str:
     tiles = []
-    shown: set[str] = set()
-    for group in groups:
+    for group in _leading(groups):
         first = group.first
-        if not _is_ours(group) or first.subject in shown:
-            continue
-        shown.add(first.subject)
         value = group.figure("psnr", "plain").value
         portrait = group.figure("psnr", "blended").value
         train_s = first.run.get("train_s")
         under = [f"portrait {portrait:.2f} dB" if portrait is not None else ""]
-        under.append(f"trained {duration(train_s)}" if train_s else "")
+        under.append(f"trained {trained_words(first)}" if train_s else "")
         tiles.append(
             f'<div class="tile"><span>{escape(first.subject)} · {escape(first.method)}</span>'
             f"<b>{'–' if value is None else f'{value:.2f} dB'}</b>"

@@ -23,6 +23,7 @@ Paths are relative to the file. See docs/benchmark.md for all of it.
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 import types
 import typing
@@ -31,14 +32,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from synctalk.benchmark.switches import SWITCHES
+from synctalk.benchmark.switches import SWITCHES, Table
 from synctalk.errors import InputError
 from synctalk.evaluation.quality import METRICS
 
-Protocol = Literal["reconstruction", "cross-audio", "ood", "long", "clip-length", "training-time"]
+Protocol = Literal[
+    "reconstruction", "cross-audio", "ood", "ablation", "training-time", "clip-length", "long",
+    "speed",
+]  # fmt: skip
 PROTOCOLS: tuple[Protocol, ...] = typing.get_args(Protocol)
 Kind = Literal["ours", "avatar", "source", "mean-mouth", "synctalk", "import"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
+TABLES: tuple[Table, ...] = typing.get_args(Table)
 ROLES = ("Audio A", "Audio B", "OOD", "long")
 T = TypeVar("T")
 
@@ -56,7 +61,6 @@ class Subject:
         at_most_s: of the joined clips; None: all.
         public: whether pictures of the person may leave the machine. The page says when not.
         protocols: those of the plan that the subject takes part in; empty: all.
-        ablated: whether the plan's ablations are tried on the subject.
     """
 
     name: str
@@ -67,7 +71,6 @@ class Subject:
     at_most_s: float | None = None
     public: bool = False
     protocols: tuple[Protocol, ...] = ()
-    ablated: bool = True
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ class Method:
         size: side at which a baseline is trained, px; None: its own choice.
         footage_s: seconds of footage to learn from, the last ones before the held-out part.
         subjects: names of those that it is for; empty: all.
+        protocols: those that it takes part in; empty: all. What is ablated or varied is named by
+            the plan and needs none.
         base: the method that ``without`` leaves something out of, or that is varied.
     """
 
@@ -127,6 +132,7 @@ class Method:
     size: int | None = None
     footage_s: float | None = None
     subjects: tuple[str, ...] = ()
+    protocols: tuple[Protocol, ...] = ()
     base: str = ""
 
 
@@ -139,31 +145,29 @@ class Plan:
         lengths_s: training footage of ``clip-length``, beside all of it.
         budgets: training steps of ``training-time``.
         long_s: how long ``long`` talks.
-        ablations: tables (``"IV"``, ``"VI"``, ``"VII"``, ``"own"``) whose switches are tried.
+        ablations: tables whose switches ``ablation`` tries.
         ablated: the method that the switches are tried on.
         varied: the method whose footage and steps ``clip-length`` and ``training-time`` vary.
         metrics: those that are measured; empty: all.
         weights: folder of the metrics' networks and parameters, searched before the usual ones.
         price_per_hour: of the machine, for the cost of a minute of video; None: it is not told.
-        speed: whether frame rates are measured, too; meaningful on a quiet machine alone.
     """
 
     title: str
     subjects: tuple[Subject, ...]
     methods: tuple[Method, ...]
     sounds: tuple[Sound, ...] = ()
-    protocols: tuple[Protocol, ...] = ("reconstruction",)
+    protocols: tuple[Protocol, ...] = ("reconstruction", "speed")
     seeds: tuple[int, ...] = (0,)
     lengths_s: tuple[float, ...] = (10.0, 30.0, 60.0)
     budgets: tuple[int, ...] = (300, 900, 3000)
     long_s: float = 600.0
-    ablations: tuple[str, ...] = ()
+    ablations: tuple[Table, ...] = TABLES
     ablated: str = "ours"
     varied: str = "ours"
     metrics: tuple[str, ...] = ()
     weights: Path | None = None
     price_per_hour: float | None = None
-    speed: bool = True
 
     def method(self, name: str) -> Method:
         """The method of a name.
@@ -271,6 +275,8 @@ def checked(plan: Plan, where: str) -> Plan:
         for switch in method.without:
             if switch not in SWITCHES:
                 raise _unknown("switch", switch, list(SWITCHES), at)
+            if method.kind != "ours" and SWITCHES[switch].place in ("poses", "training"):
+                raise _bad(f"{at}.without", f"{switch} changes training, and nothing is trained")
         if method.kind == "mean-mouth" and method.of not in names:
             raise _unknown("method", method.of, names, f"{at}.of")
         if method.kind in ("avatar", "import") and not method.paths:
@@ -288,10 +294,11 @@ def checked(plan: Plan, where: str) -> Plan:
     for metric in plan.metrics:
         if metric not in videos:
             raise _unknown("metric", metric, videos, f"{where}: metrics")
-    if plan.ablations and plan.ablated not in names:
-        raise _unknown("method", plan.ablated, names, f"{where}: ablated")
-    if {"clip-length", "training-time"} & set(plan.protocols) and plan.varied not in names:
-        raise _unknown("method", plan.varied, names, f"{where}: varied")
+    trained = [method.name for method in plan.methods if method.kind == "ours"]
+    if "ablation" in plan.protocols and plan.ablated not in trained:
+        raise _unknown("method of kind ours", plan.ablated, trained, f"{where}: ablated")
+    if {"clip-length", "training-time"} & set(plan.protocols) and plan.varied not in trained:
+        raise _unknown("method of kind ours", plan.varied, trained, f"{where}: varied")
     return plan
 
 
@@ -331,7 +338,7 @@ def _value(hint: Any, value: Any, where: str, root: Path) -> Any:
             return tuple(value)
         return tuple(_value(arguments[0], each, where, root) for each in value)
     if hint is Path and isinstance(value, str):
-        return root / value
+        return Path(os.path.normpath(root / value))
     if hint == Mapping[str, Path] and isinstance(value, dict):
         return {key: _value(Path, each, f"{where}.{key}", root) for key, each in value.items()}
     if hint is float and type(value) is int:

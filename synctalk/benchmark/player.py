@@ -21,13 +21,15 @@ a { color:var(--c1) }
 .warn { border-left:4px solid var(--c2); background:var(--box); padding:8px 14px; max-width:90ch }
 .tiles { grid-template-columns:repeat(auto-fit,minmax(170px,280px)) }
 h3 { font-size:1rem; margin:1.6em 0 .4em }
+tbody td:first-child { min-width:150px }
 td.best { color:var(--good); font-weight:700 }
 td.none { color:var(--soft); font-weight:400 }
 tr.paper td { color:var(--soft) } tr.paper.own td { color:var(--ink) }
 tr.ours td:first-child { box-shadow:inset 3px 0 var(--c1) }
-td.where { text-align:left; white-space:normal; min-width:170px;
+td.where { text-align:left; white-space:normal; min-width:150px;
   color:var(--soft); font-size:.84rem; font-weight:400 }
-th.where { text-align:left } tr.ours td.where { font-weight:400 }
+th.where { text-align:left; white-space:normal }
+tr.paper td.where { white-space:nowrap } tr.ours td.where { font-weight:400 }
 tr.ours td.none { font-weight:400 }
 .of { color:var(--soft); font-weight:400 }
 table td, table th { font-size:.88rem }

@@ -16,15 +16,21 @@ def predecessor_config(method: Method, seed: int) -> FieldConfig:
     return FieldConfig(size=method.size or usual.size, steps=method.steps or usual.steps, seed=seed)
 
 
-def predecessor(
+def train_predecessor(
     dataset: SubjectDataset, out: Path, method: Method, seed: int, progress: ProgressCallback
-) -> SyncTalkP:
-    """SyncTalk (P) of ``dataset``, trained at ``out`` unless it is there.
+) -> None:
+    """Train SyncTalk (P) on ``dataset`` and save it at ``out``.
 
     Raises:
         SyncTalkError: whatever training it raises.
     """
-    if not out.exists():
-        config = predecessor_config(method, seed)
-        train_synctalk_p(dataset, config, progress=progress).save(out)
-    return SyncTalkP.load(out)
+    train_synctalk_p(dataset, predecessor_config(method, seed), progress=progress).save(out)
+
+
+def predecessor(path: Path) -> SyncTalkP:
+    """SyncTalk (P) as :func:`train_predecessor` saved it.
+
+    Raises:
+        BundleError: it is not whole.
+    """
+    return SyncTalkP.load(path)

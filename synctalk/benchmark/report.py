@@ -27,25 +27,31 @@ COLUMNS = (
 
 
 def write_report(
-    plan: Plan, results: Sequence[CellResult], out: Path, folders: Sequence[Path]
+    plan: Plan,
+    results: Sequence[CellResult],
+    missing: Sequence[str],
+    out: Path,
+    folders: Sequence[Path],
 ) -> None:
     """Write page, figures and table into ``out``, each whole or not at all.
 
     Args:
-        results: of all cells.
-        folders: of the cells, in the same order.
+        results: of all cells that were measured.
+        missing: names of the cells that were not.
+        folders: of the measured cells, in the same order.
     """
     write_json(
         out / FIGURES,
         {
             "title": plan.title,
             "machine": describe_machine().as_dict(),
+            "missing": list(missing),
             "cells": [_without_series(result) for result in results],
         },
     )
     _write_csv(out / TABLE, results)
     draft = out / f".{PAGE}.{os.getpid()}.writing"
-    draft.write_text(page(plan.title, results, folders), encoding="utf-8")
+    draft.write_text(page(plan.title, results, folders, missing), encoding="utf-8")
     os.replace(draft, out / PAGE)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from synctalk.benchmark.effort import QUIET_CORES
 from synctalk.errors import InputError, SyncTalkError
 from synctalk.evaluation.quality import Absent, VideoScores
 
-VERSION = 1
+VERSION = 2
 RESULT = "result.json"
 Value = float | None
 
@@ -85,13 +86,15 @@ class CellResult:
         base: the method that it leaves something out of, or varies.
         public: whether the person may be shown.
         outputs: ``"plain"`` (as rendered) and ``"blended"`` (as delivered).
-        run: figures of the run: ``train_s``, ``steps``, ``size``, ``fps_one_stream``, …
+        run: figures of the run: ``train_s`` of the head, ``train_cpu_s`` of all its training,
+            ``train_others_cores``, ``trained_steps``, ``trained_size``, ``fps_one_stream``, …
         curve: [n] of (training seconds, step, held-out PSNR) while it trained.
         points: what a protocol measures beside metrics; rows of a curve, or single figures.
         n_frames, first_frame, fps, side: of what was scored.
         video: file of the shown frames, with sound.
         worst: lowest PSNR first.
-        machine: as ``Machine.as_dict``; ``load`` of the machine when it began.
+        machine: as ``Machine.as_dict``.
+        others_cores: cores that other processes used meanwhile; None where that cannot be told.
         made_at: ISO time, UTC.
         wall_s: seconds that measuring took, training not counted.
         failure: why there are no figures.
@@ -119,11 +122,21 @@ class CellResult:
     video: str = ""
     worst: tuple[Worst, ...] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
-    load: float = 0.0
+    others_cores: Value = None
     made_at: str = ""
     wall_s: float = 0.0
     failure: Failure | None = None
     version: int = VERSION
+
+    @property
+    def timed_while_busy(self) -> bool:
+        """Whether others worked while it was measured: its frame rates are bounds."""
+        return (self.others_cores or 0.0) > QUIET_CORES
+
+    @property
+    def trained_while_busy(self) -> bool:
+        """Whether others worked while it was trained: its training time is a bound."""
+        return (self.run.get("train_others_cores") or 0.0) > QUIET_CORES
 
     def figure(self, name: str, output: str = "plain") -> Value:
         """A metric of an output, or of the run; None where it is not there."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from synctalk.benchmark.cells import Cell, cells_of, digest, video_key
 from synctalk.benchmark.endurance import measure_long
-from synctalk.benchmark.measure import Stage, kind_of, measure
+from synctalk.benchmark.measure import Stage, kind_of, measure, measure_rates
 from synctalk.benchmark.plan import Plan
 from synctalk.benchmark.report import PAGE, write_report
 from synctalk.benchmark.result import RESULT, VERSION, CellResult, Failure
@@ -39,12 +39,14 @@ class BenchReport:
 
     Args:
         path: the folder, with ``index.html``, ``bench.json`` and ``bench.csv``.
-        results: of all cells, in the plan's order.
+        results: of all cells that were measured, in the plan's order.
+        missing: names of the plan's cells that are still to be measured.
         reused: how many were there from an earlier run.
     """
 
     path: Path
     results: tuple[CellResult, ...]
+    missing: tuple[str, ...]
     reused: int
 
     @property
@@ -62,16 +64,18 @@ def bench(
     plan: Plan,
     out: Path,
     *,
+    part: Plan | None = None,
     cache: Path | None = None,
     fresh: bool = False,
     device: str = "auto",
     progress: ProgressCallback = ignore_progress,
 ) -> BenchReport:
-    """Measure all cells of a plan and write the page.
+    """Measure the cells of a plan and write the page of all that is measured of it.
 
     Args:
         plan: see :mod:`synctalk.benchmark.plan`.
         out: folder of cells and page; may be one of an earlier run.
+        part: ``plan.narrowed(…)``: measure no more than this. The page names what is missing.
         cache: folder of datasets and avatars; ``OUT/cache`` if None. Several benchmarks may share
             one, one at a time.
         fresh: measure again what was measured; datasets and avatars are kept.
@@ -80,14 +84,26 @@ def bench(
 
     Raises:
         InputError: another benchmark works there, or a file of the plan is missing.
-        Cancelled: from ``progress``; what is measured is kept.
+        Cancelled: from ``progress``; what is measured is kept, and stands on the page.
     """
     cache = cache or out / "cache"
     with sole_user(out), sole_user(cache):
         run = _Run(plan, out, Workshop(cache, device, progress), fresh, progress, device)
-        results, reused = run.all_cells()
-        write_report(plan, results, out, [run.folder(cell) for cell in cells_of(plan)])
-    return BenchReport(out, tuple(results), reused)
+        try:
+            run.measure(part or plan)
+        except Cancelled:
+            run.report()
+            raise
+        return run.report()
+
+
+@dataclass
+class _Slot:
+    """A cell of the plan, and its result once there is one."""
+
+    cell: Cell
+    key: str | None
+    result: CellResult | None
 
 
 class _Run:
@@ -101,24 +117,48 @@ class _Run:
         device: str,
     ) -> None:
         self._plan, self._out, self._workshop = plan, out, workshop
-        self._fresh, self._progress = fresh, progress
+        self._progress, self._reused = progress, 0
         self._stage = Stage(workshop, make_tracker("mesh", device), plan, progress)
+        self._weights = files_of(plan.weights)
+        self._slots = [self._slot(cell) for cell in cells_of(plan)]
+        self._fresh = fresh
 
-    def all_cells(self) -> tuple[list[CellResult], int]:
-        """Results in the plan's order, and how many were there already."""
-        cells = cells_of(self._plan)
-        keys = [self._key(cell) for cell in cells]
-        known = [self._known(cell, key) for cell, key in zip(cells, keys, strict=True)]
-        results: list[CellResult] = []
-        clock = _Clock([self._cost(c) for c, k in zip(cells, known, strict=True) if k is None])
-        for cell, key, old in zip(cells, keys, known, strict=True):
-            if old is None:
-                self._report(len(results), len(cells), clock, cell.name)
-                old = self._measured(cell, key)
-                clock.done_one()
-            results.append(old)
-        self._report(len(cells), len(cells), clock, "")
-        return results, sum(k is not None for k in known)
+    def measure(self, part: Plan) -> None:
+        """All cells of ``part`` that are not known.
+
+        Raises:
+            InputError: a file of the plan is missing.
+            Cancelled: from the progress callback.
+        """
+        wanted = {self.folder(cell) for cell in cells_of(part)}
+        slots = [slot for slot in self._slots if self.folder(slot.cell) in wanted]
+        todo = [s for s in slots if self._fresh or s.result is None or s.result.failure is not None]
+        self._reused = sum(slot.result is not None for slot in self._slots) - sum(
+            slot.result is not None for slot in todo
+        )
+        keys = [slot.key or self._key(slot.cell) for slot in todo]
+        clock = _Clock([self._cost(slot.cell) for slot in todo])
+        done = len(slots) - len(todo)
+        for i, (slot, key) in enumerate(zip(todo, keys, strict=True)):
+            self._report(done + i, len(slots), clock, slot.cell.name)
+            slot.result = self._measured(slot.cell, key)
+            clock.done_one()
+        self._report(len(slots), len(slots), clock, "")
+
+    def report(self) -> BenchReport:
+        """Write down all that is known."""
+        known = [(s.result, self.folder(s.cell)) for s in self._slots if s.result is not None]
+        missing = tuple(s.cell.name for s in self._slots if s.result is None)
+        results, folders = [r for r, _ in known], [f for _, f in known]
+        write_report(self._plan, results, missing, self._out, folders)
+        return BenchReport(self._out, tuple(results), missing, self._reused)
+
+    def _slot(self, cell: Cell) -> _Slot:
+        try:
+            key = self._key(cell)
+        except InputError:  # a file is missing; told when the cell is to be measured
+            return _Slot(cell, None, None)
+        return _Slot(cell, key, self._known(cell, key))
 
     def _key(self, cell: Cell) -> str:
         """Of all that a cell rests on but the machine."""
@@ -131,19 +171,18 @@ class _Run:
             rests.append(shop.digest_of(method.paths[video_key(cell.subject, cell.sound)]))
         elif method.kind != "source":
             rests.append(shop.avatar_key(cell.subject, method, cell.seed))
-        plan = self._plan
-        rests += [method.without, method.lips, cell.speed, plan.metrics, plan.weights]
+        rests += [method.without, method.lips, self._plan.metrics, self._weights]
         return digest(*rests)
 
     def _known(self, cell: Cell, key: str) -> CellResult | None:
         path = self.folder(cell) / RESULT
-        if self._fresh or not path.is_file():
+        if not path.is_file():
             return None
         try:
             result = CellResult.from_json(path.read_text(encoding="utf-8"), path)
         except InputError:  # of another release
             return None
-        return result if result.digest == key and result.failure is None else None
+        return result if result.digest == key else None
 
     def folder(self, cell: Cell) -> Path:
         """Where a cell's result lies."""
@@ -158,8 +197,7 @@ class _Run:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            run = measure_long if cell.protocol == "long" else measure
-            result = run(cell, key, self._stage, partial)
+            result = _MEASURES.get(cell.protocol, measure)(cell, key, self._stage, partial)
         except Cancelled:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -172,7 +210,7 @@ class _Run:
 
     def _cost(self, cell: Cell) -> float:
         """Seconds on two cores, roughly."""
-        seconds = cell.sound.seconds if cell.sound else USUAL_S
+        seconds = max(cell.seconds, cell.sound.seconds if cell.sound else USUAL_S)
         cost = FRAME_S * FPS * seconds
         method = cell.method
         trains = method.kind in ("ours", "synctalk")
@@ -184,6 +222,9 @@ class _Run:
     def _report(self, done: int, total: int, clock: _Clock, message: str) -> None:
         event = ProgressEvent("bench", done, total, eta_s=clock.left_s(), message=message)
         self._progress(event)
+
+
+_MEASURES = {"long": measure_long, "speed": measure_rates}
 
 
 class _Clock:
@@ -219,6 +260,13 @@ def _failed(cell: Cell, key: str, failure: Failure) -> CellResult:
         machine=describe_machine().as_dict(),
         failure=failure,
     )
+
+
+def files_of(weights: Path | None) -> list[tuple[str, int]]:
+    """Names and sizes of the networks and parameters at hand: they say what can be measured."""
+    if weights is None or not weights.is_dir():
+        return []
+    return sorted((f.name, f.stat().st_size) for f in weights.iterdir() if f.is_file())
 
 
 def _plain(name: str) -> str:

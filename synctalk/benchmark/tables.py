@@ -24,11 +24,14 @@ class Figure:
         value: mean over seeds; None where there is none.
         spread: standard deviation over seeds, if there are several.
         why: what a missing one needs.
+        bound: ``"≤"`` or ``"≥"`` where it is no more than that: others worked on the machine that
+            timed it.
     """
 
     value: float | None
     spread: float | None = None
     why: str = ""
+    bound: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Row:
         figures: by column.
         where: machine, training time and size.
         ours: marked. paper: of the paper.
+        contends: it may be the best; the source as it is and an oracle for the audio may not.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Row:
     where: str
     ours: bool = False
     paper: bool = False
+    contends: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,11 @@ class Group:
     """The seeds of one cell."""
 
     cells: tuple[CellResult, ...]
+
+    @property
+    def contends(self) -> bool:
+        """Whether it is a method that may be the best."""
+        return self.first.kind not in ("source", "oracle")
 
     @property
     def first(self) -> CellResult:
@@ -69,7 +79,17 @@ class Group:
             absent = scored.absent.get(name) if scored is not None else None
             return Figure(None, why=absent["remedy"] if absent else "")
         spread = statistics.stdev(values) if len(values) > 1 else None
-        return Figure(statistics.fmean(values), spread)
+        return Figure(statistics.fmean(values), spread, bound=self._bound(name))
+
+    def _bound(self, name: str) -> str:
+        if name == "train_s":
+            return "≤" if any(c.trained_while_busy for c in self.cells) else ""
+        if name == "peak_memory_mb":  # of the process, which may have done other things before
+            return "≤"
+        if name in ("latency_ms", "cost_per_minute") or name.startswith("fps"):
+            busy = any(c.timed_while_busy for c in self.cells)
+            return ("≥" if name.startswith("fps") else "≤") if busy else ""
+        return ""
 
     def point(self, name: str) -> Figure:
         """A single figure of the protocol over the seeds."""
@@ -110,12 +130,20 @@ def where(cell: CellResult) -> str:
     parts = [device]
     train_s = cell.run.get("train_s")
     if train_s:
-        parts.append(f"trained {duration(train_s)}")
+        parts.append(f"trained {trained_words(cell)}")
     parts.append(f"{cell.side}×{cell.side}")
     trained = cell.run.get("trained_size")
     if trained and trained != cell.side:
         parts[-1] += f" (trained at {trained:.0f})"
     return ", ".join(parts)
+
+
+def trained_words(cell: CellResult) -> str:
+    """How long it was trained: the time, or on a busy machine a bound and what all cores did."""
+    words = duration(cell.run.get("train_s") or 0.0)
+    if not cell.trained_while_busy:
+        return words
+    return f"≤ {words}, {duration(cell.run.get('train_cpu_s') or 0.0)} of CPU time"
 
 
 def duration(seconds: float) -> str:
@@ -128,7 +156,7 @@ def duration(seconds: float) -> str:
 def _row(group: Group, name: str, figures: Sequence[Figure]) -> Row:
     first = group.first
     ours = first.kind in ("ours", "avatar") and not first.without
-    return Row(name, first.subject, tuple(figures), where(first), ours)
+    return Row(name, first.subject, tuple(figures), where(first), ours, contends=group.contends)
 
 
 def _reconstructions(groups: Sequence[Group]) -> list[Group]:
@@ -141,10 +169,21 @@ def _metric(column: str) -> str:
 
 
 def _table_i(table: PaperTable, groups: Sequence[Group]) -> list[Row]:
-    return [
-        _row(g, g.first.method, [g.figure(_metric(m), "plain") for m in table.metrics])
-        for g in _reconstructions(groups)
-    ]
+    rates = {(g.first.subject, g.first.method): g for g in groups if g.first.protocol == "speed"}
+    rows = []
+    for group in _reconstructions(groups):
+        timed = rates.get((group.first.subject, group.first.method))
+        figures = [
+            _rate(timed) if m == "fps" else group.figure(_metric(m), "plain") for m in table.metrics
+        ]
+        rows.append(_row(group, group.first.method, figures))
+    return rows
+
+
+def _rate(timed: Group | None) -> Figure:
+    if timed is None:
+        return Figure(None, why="Add the protocol speed to the plan.")
+    return timed.figure(_metric("fps"), "plain")
 
 
 def _table_ii(table: PaperTable, groups: Sequence[Group]) -> list[Row]:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 from synctalk import __version__, preprocess
 from synctalk.avatar import Avatar
 from synctalk.benchmark.cells import digest, file_digest
+from synctalk.benchmark.effort import Effort, kept_effort, read_effort
 from synctalk.benchmark.footage import clips_of, join_clips
 from synctalk.benchmark.plan import Method, Subject
-from synctalk.benchmark.registry import predecessor, predecessor_config
+from synctalk.benchmark.registry import predecessor, predecessor_config, train_predecessor
 from synctalk.benchmark.switches import SWITCHES, changed
 from synctalk.benchmark.variants import with_less_footage, with_other_poses
 from synctalk.dataset import SubjectDataset
@@ -140,10 +141,7 @@ class Workshop:
 
     def has_avatar(self, subject: Subject, method: Method, seed: int) -> bool:
         """Whether it is trained already."""
-        return (
-            method.kind == "avatar"
-            or self._place("avatars", self.avatar_key(subject, method, seed)).exists()
-        )
+        return method.kind == "avatar" or self._avatar_place(subject, method, seed).exists()
 
     def avatar(self, subject: Subject, method: Method, seed: int) -> TalkingHead:
         """The avatar of a method.
@@ -152,8 +150,12 @@ class Workshop:
             SyncTalkError: whatever training raises.
         """
         if method.kind == "synctalk":
-            out = self._place("avatars", self.avatar_key(subject, method, seed))
-            return predecessor(self.dataset(subject, method), out, method, seed, self._progress)
+            out, data = self._avatar_place(subject, method, seed), self.dataset(subject, method)
+            if not out.exists():
+                _effort_of(out).unlink(missing_ok=True)  # it keeps no checkpoint to go on from
+                with kept_effort(_effort_of(out)):
+                    train_predecessor(data, out, method, seed, self._progress)
+            return predecessor(out)
         return Avatar.load(self.bundle(subject, method, seed), self._device)
 
     def bundle(self, subject: Subject, method: Method, seed: int) -> Path:
@@ -164,19 +166,31 @@ class Workshop:
         """
         if method.kind == "avatar":
             return method.paths[subject.name]
-        out = self._place("avatars", self.avatar_key(subject, method, seed))
+        out = self._avatar_place(subject, method, seed)
         if not out.exists():
             data, config = self.dataset(subject, method), self.config(method, seed)
-            train(
-                data.path, out, config=config, device=self._device, resume=True,
-                progress=self._progress,
-            )  # fmt: skip
+            with kept_effort(_effort_of(out)):
+                train(
+                    data.path, out, config=config, device=self._device, resume=True,
+                    progress=self._progress,
+                )  # fmt: skip
         return out
+
+    def effort(self, subject: Subject, method: Method, seed: int) -> Effort | None:
+        """What training took, all of it; None where it was not trained here."""
+        return read_effort(_effort_of(self._avatar_place(subject, method, seed)))
+
+    def _avatar_place(self, subject: Subject, method: Method, seed: int) -> Path:
+        return self._place("avatars", self.avatar_key(subject, method, seed))
 
     def _place(self, kind: str, key: str) -> Path:
         folder = self.cache / kind
         folder.mkdir(parents=True, exist_ok=True)
         return folder / key
+
+
+def _effort_of(avatar: Path) -> Path:
+    return avatar.with_name(f"{avatar.name}.effort.json")
 
 
 @contextmanager

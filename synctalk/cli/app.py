@@ -314,7 +314,8 @@ def bench(
 ) -> None:
     """Put methods side by side, beside the paper's tables: one page with players, plots, tables.
 
-    What is measured is kept: stopped and run again, it goes on where it was.
+    What is measured is kept: stopped and run again, it goes on where it was. A part of a plan is
+    measured alone; the page always shows all that there is.
 
     Examples: [bold]synctalk bench plan.toml --out out/benchmark[/]
 
@@ -332,7 +333,7 @@ def bench(
         )
         named = (tuple(names or ()) for names in (subject, method, protocol))
         made = call(
-            wanted.narrowed(*named), out, cache=cache, fresh=fresh, device=device,
+            wanted, out, part=wanted.narrowed(*named), cache=cache, fresh=fresh, device=device,
             progress=progress,
         )  # fmt: skip
         return report.benchmark(made)

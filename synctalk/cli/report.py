@@ -99,6 +99,7 @@ def benchmark(made: BenchReport) -> Outcome:
         "path": str(made.path),
         "page": str(made.page),
         "cells": len(made.results),
+        "missing": len(made.missing),
         "reused": made.reused,
         "failed": failed,
     }
@@ -106,6 +107,8 @@ def benchmark(made: BenchReport) -> Outcome:
         f"[bold green]Benchmark[/] {_name(made.page)}: {len(made.results)} cells, "
         f"{made.reused} of them from an earlier run"
     ]
+    if made.missing:
+        words.append(f"{len(made.missing)} cells are still to be measured")
     words += [f"[yellow]– {escape(f['cell'])}: {escape(f['reason'])}[/]" for f in failed]
     code = ExitCode.BAD_INPUT if len(failed) == len(made.results) else ExitCode.OK
     return Outcome(result, "\n".join(words), code)

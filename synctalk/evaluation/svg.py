@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 520, 240
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 36
+LEFT, RIGHT, TOP, BOTTOM = 58, 10, 10, 36
+HALF_DIGIT = 3.5
+"""Half of a digit's width: labels of ticks at the right edge stay inside."""
 MAX_POINTS = 1500
 
 Values = NDArray[np.float64]
@@ -158,7 +160,8 @@ def _grid(axes: _Axes, x_label: str, y_label: str) -> str:
         out.append(f'<path class="grid" d="M{LEFT} {v:.1f}H{WIDTH - RIGHT}"/>')
         out.append(f'<text x="{LEFT - 6}" y="{v + 4:.1f}" class="end">{value:g}</text>')
     for value in ticks(axes.x0, axes.x1, 7):
-        u, _ = axes.at(value, axes.y0)
+        u = float(axes.at(value, axes.y0)[0])
+        u = min(u, WIDTH - HALF_DIGIT * len(f"{value:g}"))
         out.append(f'<text x="{u:.1f}" y="{HEIGHT - BOTTOM + 15}" class="mid">{value:g}</text>')
     out.append(f'<path class="axis" d="M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>')
     out.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" class="end">{escape(x_label)}</text>')

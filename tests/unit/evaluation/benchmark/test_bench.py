@@ -60,9 +60,8 @@ def plan(subject: SubjectDataset, tmp_path_factory: pytest.TempPathFactory) -> P
             Method("broken", "import", paths={"Ann": folder / "sound.wav"}),
         ),
         (Sound("hum", folder / "sound.wav", "Audio A", seconds=1.2),),
-        ("reconstruction", "cross-audio"),
+        ("reconstruction", "speed", "cross-audio"),
         metrics=("psnr", "psnr_mouth", "ms_ssim", "lmd", "lpips_alex", "pose_jitter"),
-        speed=False,
     )
 
 
@@ -133,6 +132,7 @@ def test_json_and_csv_hold_figures_and_no_picture(made: BenchReport) -> None:
     figures = json.loads((made.path / "bench.json").read_text())
     assert figures["title"] == "Small"
     assert figures["machine"]["cores"] >= 1
+    assert figures["missing"] == []
     assert len(figures["cells"]) == len(made.results)
     with (made.path / "bench.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -153,7 +153,8 @@ def test_a_second_run_measures_only_what_changed(
     cells = sorted(copy.glob("cells/**/result.json"))
     before = {path: path.stat().st_mtime_ns for path in cells}
     shorter = replace(plan, sounds=(replace(plan.sounds[0], seconds=1.0),))
-    assert bench(shorter, copy).reused == 4  # source, ours, still, peer under their own sound
+    again = bench(shorter, copy)
+    assert again.reused == 5  # source, ours, still, peer under their own sound; rates of ours
     changed = {p.parent.name for p in cells if p.stat().st_mtime_ns != before[p]}
     assert changed == {
         "broken-seed0",  # what failed is tried again
@@ -172,7 +173,31 @@ def test_what_was_measured_before_ctrl_c_is_kept(plan: Plan, tmp_path: Path) -> 
         bench(plan, tmp_path, progress=stop)
     assert len(list(tmp_path.glob("cells/**/result.json"))) == 2
     assert not list(tmp_path.glob("cells/**/*.writing"))
-    assert not (tmp_path / "index.html").exists()
+    figures = json.loads((tmp_path / "bench.json").read_text())
+    assert [cell["method"] for cell in figures["cells"]] == ["source", "ours"]
+    assert len(figures["missing"]) == 7
+    assert "7 of 9 cells" in (tmp_path / "index.html").read_text()
+
+
+def test_a_part_is_measured_alone_and_the_page_shows_all_that_there_is(
+    plan: Plan, tmp_path: Path
+) -> None:
+    first = bench(plan, tmp_path, part=plan.narrowed(protocols=("speed",)))
+    assert [(r.protocol, r.method) for r in first.results] == [("speed", "ours")]
+    assert len(first.missing) == 8
+    then = bench(plan, tmp_path, part=plan.narrowed(methods=("peer",), protocols=("cross-audio",)))
+    assert {(r.protocol, r.method) for r in then.results} == {
+        ("speed", "ours"), ("cross-audio", "source"),
+    }  # fmt: skip
+    assert then.reused == 1
+
+
+def test_frame_rates_are_measured_by_themselves(made: BenchReport) -> None:
+    (rates,) = [r for r in made.results if r.protocol == "speed"]
+    assert not rates.outputs
+    assert (rates.figure("fps_one_stream") or 0) > 0
+    assert (rates.figure("latency_ms") or 0) > 0
+    assert "Frame rates, each avatar by itself" in made.page.read_text()
 
 
 def test_two_benchmarks_do_not_work_in_one_folder(plan: Plan, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from synctalk.benchmark.cells import Cell, cells_of
 from synctalk.benchmark.plan import Plan, load_plan, plan_of
+from synctalk.benchmark.run import files_of
 from synctalk.benchmark.switches import SWITCHES, changed
 from synctalk.errors import InputError
 from synctalk.training import preset
@@ -69,6 +71,16 @@ def test_a_plan_is_read_and_its_paths_are_relative_to_it(plan: Plan, tmp_path: P
     assert plan.lengths_s == (10.0, 30.0)
 
 
+def test_weights_are_known_by_what_they_are_not_by_how_the_folder_is_spelt(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "plans").mkdir()
+    plan = load_plan(written(tmp_path / "plans", 'weights = "../weights"\n' + PLAN))
+    assert plan.weights == tmp_path / "weights"
+    (tmp_path / "weights" / "net.pth").write_bytes(b"123")
+    assert files_of(plan.weights) == [("net.pth", 3)]
+    assert files_of(None) == []
+
+
 def test_every_cell_comes_once_and_seeds_are_for_what_is_trained(plan: Plan) -> None:
     cells = cells_of(plan)
     variants = [
@@ -89,8 +101,23 @@ def test_a_still_mouth_is_the_avatar_of_its_method(plan: Plan) -> None:
 
 
 def test_frame_rates_are_measured_of_whole_methods_alone(plan: Plan) -> None:
-    timed = {c.method.name for c in cells_of(plan) if c.speed}
-    assert timed == {"ours"}
+    timed = replace(plan, protocols=("speed",))
+    assert [(c.protocol, c.subject.name, c.method.name, c.seed) for c in cells_of(timed)] == [
+        ("speed", "ann", "ours", 0), ("speed", "bob", "ours", 0),
+    ]  # fmt: skip
+
+
+def test_a_method_takes_part_where_it_says(plan: Plan) -> None:
+    still = replace(plan.methods[1], protocols=("reconstruction",), subjects=("ann",))
+    part = replace(plan, methods=(plan.methods[0], still, plan.methods[2]))
+    shown = {(c.protocol, c.subject.name) for c in cells_of(part) if c.method.name == "still"}
+    assert shown == {("reconstruction", "ann")}
+
+
+def test_other_steps_of_a_method_that_has_some_are_named_by_their_own(plan: Plan) -> None:
+    short = replace(plan.methods[0], name="ours, 900 steps", steps=900)
+    part = replace(plan, methods=(short,), varied=short.name, protocols=("training-time",))
+    assert {c.method.name for c in cells_of(part)} == {"ours, 900 steps", "ours, 300 steps"}
 
 
 def test_a_plan_is_narrowed_to_what_is_named(plan: Plan) -> None:
@@ -98,12 +125,14 @@ def test_a_plan_is_narrowed_to_what_is_named(plan: Plan) -> None:
     assert [s.name for s in part.subjects] == ["bob"]
     assert {c.method.name for c in cells_of(part)} == {"source", "ours", "still"}
     assert {c.protocol for c in cells_of(part)} == {"cross-audio"}
+    assert cells_of(part) == [c for c in cells_of(plan) if c in cells_of(part)]
     with pytest.raises(InputError, match="no subject 'eve'"):
         plan.narrowed(subjects=("eve",))
 
 
 def test_ablations_try_every_switch_of_their_tables(tmp_path: Path) -> None:
-    plan = load_plan(written(tmp_path, 'ablations = ["VI", "VII"]\n' + PLAN))
+    text = PLAN.replace('"cross-audio", ', '"cross-audio", "ablation", ', 1)
+    plan = load_plan(written(tmp_path, 'ablations = ["VI", "VII"]\n' + text))
     cells = [c for c in cells_of(plan) if c.method.without and c.subject.name == "ann"]
     tried = {c.method.without[0]: c.protocol for c in cells}
     assert tried == {
@@ -138,7 +167,12 @@ def test_a_switch_changes_training_where_it_says_so(name: str) -> None:
         (PLAN + "\n[sounds.x]\nrole = 'OOD'", "sounds.x"),
         ("[subjects.x]\nvideo = 'x.mp4'", "at least one subject and one method"),
         ('metrics = ["beauty"]\n' + PLAN, "there is no metric 'beauty'"),
-        ('varied = "x"\n' + PLAN, "varied: there is no method 'x'"),
+        ('varied = "x"\n' + PLAN, "varied: there is no method of kind ours 'x'"),
+        ('varied = "peer"\n' + PLAN, "varied: there is no method of kind ours 'peer'"),
+        (
+            PLAN + "\n[methods.x]\nkind='avatar'\npaths={ann='a'}\nwithout=['densification']",
+            "methods.x.without: densification changes training",
+        ),
         ("= 3", "not TOML"),
     ],
 )
@@ -152,6 +186,9 @@ def test_a_wrong_plan_is_refused_by_the_field(tmp_path: Path, text: str, said: s
 
 def test_without_a_plan_footage_is_enough(tmp_path: Path) -> None:
     plan = plan_of([tmp_path / "me.mp4"], "demo", 300, (0,))
-    assert [c.method.name for c in cells_of(plan)] == ["source", "ours", "mean mouth"]
+    assert [(c.protocol, c.method.name) for c in cells_of(plan)] == [
+        ("reconstruction", "source"), ("reconstruction", "ours"), ("reconstruction", "mean mouth"),
+        ("speed", "ours"),
+    ]  # fmt: skip
     with pytest.raises(InputError, match="another name"):
         plan_of([tmp_path / "a" / "me.mp4", tmp_path / "me.mp4"], "demo", None, (0,))

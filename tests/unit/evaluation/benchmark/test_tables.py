@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from synctalk.benchmark.curves import curves
 from synctalk.benchmark.endurance import repeated, windows
 from synctalk.benchmark.figures import paper_tables, protocol_tables
+from synctalk.benchmark.page import page, verdict
 from synctalk.benchmark.paper import TABLES
 from synctalk.benchmark.result import CellResult, Failure, Scored
 from synctalk.benchmark.tables import grouped, table_rows
@@ -19,7 +24,7 @@ def cell(method: str, plain: dict[str, float], blended: dict[str, float], **fact
     absent = {"lpips_alex": {"reason": "NO_WEIGHTS", "remedy": "Fetch <them>."}}
     outputs = {"plain": Scored(plain, absent), "blended": Scored(blended, absent)}
     usual = {"digest": "x", "protocol": "reconstruction", "subject": "Ann", "kind": "ours"}
-    run = {"train_s": 630.0, "fps_one_stream": 60.0}
+    run = {"train_s": 630.0, "trained_steps": 900.0}
     return CellResult(
         **{**usual, "method": method, "outputs": outputs, "machine": MACHINE, "side": 512,
            "run": run, **facts}
@@ -31,6 +36,9 @@ DEAF = cell(
     "audio-visual-encoder", {"psnr": 34.8, "lmd": 2.1}, {"psnr": 37.5},
     without=("audio-visual-encoder",), base="ours",
 )  # fmt: skip
+
+
+RATES = replace(WHOLE, protocol="speed", outputs={}, run={"fps_one_stream": 60.0})
 
 
 def test_the_papers_tables_are_whole_and_name_known_metrics() -> None:
@@ -46,7 +54,7 @@ def test_the_papers_tables_are_whole_and_name_known_metrics() -> None:
 
 
 def test_our_row_says_where_it_was_measured() -> None:
-    row = table_rows("I", grouped([WHOLE]))[-1]
+    row = table_rows("I", grouped([WHOLE, RATES]))[-1]
     assert (row.name, row.subject, row.ours, row.paper) == ("ours", "Ann", True, False)
     assert row.where == "Abacus, 2 cores, trained 10.5 min, 512×512"
     values = dict(zip(TABLES["I"].metrics, row.figures, strict=True))
@@ -54,6 +62,43 @@ def test_our_row_says_where_it_was_measured() -> None:
     assert values["fps"].value == 60.0
     assert values["lpips"].value is None
     assert values["lpips"].why == "Fetch <them>."
+
+
+def test_times_of_a_busy_machine_are_bounds() -> None:
+    run = {**WHOLE.run, "train_cpu_s": 300.0, "train_others_cores": 1.1}
+    results = [replace(WHOLE, run=run, others_cores=1.2), replace(RATES, others_cores=0.9)]
+    row = table_rows("I", grouped(results))[-1]
+    assert row.where == "Abacus, 2 cores, trained ≤ 10.5 min, 5.0 min of CPU time, 512×512"
+    figures = dict(zip(TABLES["I"].metrics, row.figures, strict=True))
+    assert (figures["train_s"].bound, figures["fps"].bound, figures["psnr"].bound) == ("≤", "≥", "")
+    html = paper_tables(grouped(results))
+    assert "≤ 10.5 min" in html
+    assert "≥ 60.0" in html
+    short = cell("ours, 300 steps", {"psnr": 31.0}, {}, run={"train_s": 20.0, "trained_steps": 300})
+    assert "training steps" in curves(grouped([*results, short]))
+
+
+def test_training_is_counted_in_minutes_on_a_quiet_machine() -> None:
+    short = cell("ours, 300 steps", {"psnr": 31.0}, {}, run={"train_s": 20.0, "trained_steps": 300})
+    assert "minutes of training" in curves(grouped([WHOLE, short]))
+
+
+def test_footage_is_varied_of_one_method() -> None:
+    base = cell("ours, 900 steps", {"psnr": 33.0}, {}, run={"footage_s": 60.0})
+    less = cell(
+        "ours, 900 steps, 10 s of footage", {"psnr": 30.0}, {}, run={"footage_s": 10.0},
+        base=base.method,
+    )  # fmt: skip
+    more = cell("ours", {"psnr": 39.0}, {}, run={"footage_s": 60.0})
+    html = curves(grouped([more, base, less]))
+    assert "Quality by footage" in html
+    assert html == curves(grouped([replace(more, outputs={}), base, less]))
+
+
+def test_what_is_not_measured_yet_is_named() -> None:
+    html = page("Half", [WHOLE], [Path()], ["reconstruction · <Bob> · ours"])
+    assert "1 of 2 cells" in html
+    assert "<li>reconstruction · &lt;Bob&gt; · ours</li>" in html
 
 
 def test_seeds_become_a_mean_with_its_spread() -> None:
@@ -72,6 +117,14 @@ def test_the_ablation_begins_with_the_whole_method_and_ends_without_its_blending
     assert psnr_lmd == [(37.8, 1.6), (37.5, 2.1), (35.0, 1.6)]
 
 
+def test_the_verdict_is_of_the_first_of_ours_not_of_the_shortest() -> None:
+    shorter = cell("ours, 300 steps", {"psnr": 30.0, "lmd": 3.0}, {})
+    still = cell("still", {"psnr": 31.0, "lmd": 2.0}, {}, kind="mean-mouth")
+    words = verdict(grouped([WHOLE, shorter, still]))
+    assert "at 35.0 dB" in words
+    assert "0.80 times" in words
+
+
 def test_without_our_rows_there_is_no_table() -> None:
     failed = cell("ours", {}, {}, failure=Failure("X", "It broke.", "Mend it."))
     assert table_rows("I", grouped([failed])) == []
@@ -83,6 +136,26 @@ def test_tables_are_escaped_and_say_what_an_absent_metric_takes() -> None:
     assert "&lt;ours&gt;" in html
     assert "<ours>" not in html
     assert 'title="Fetch &lt;them&gt;."' in html
+
+
+def test_an_oracle_is_never_the_best() -> None:
+    oracle = cell("tracked", {"psnr": 39.0}, {"psnr": 41.0}, kind="oracle")
+    still = cell("still", {"psnr": 33.0}, {"psnr": 34.0}, kind="mean-mouth")
+    html = paper_tables(grouped([WHOLE, oracle, still]))
+    assert '<td class="best">35.00</td>' in html
+    assert '<td class="best">39.00</td>' not in html
+
+
+def test_a_table_of_dashes_is_a_sentence_that_says_what_it_takes() -> None:
+    absent = {"lse_c": {"reason": "NO_WEIGHTS", "remedy": "Fetch SyncNet."}}
+    spoken = cell(
+        "ours", {}, {}, protocol="cross-audio", sound="a", role="Audio A",
+        outputs={"blended": Scored({"niqe": 7.0}, absent)},
+    )  # fmt: skip
+    html = paper_tables(grouped([spoken]))
+    assert "Table III" in html
+    assert "Fetch SyncNet." in html
+    assert "<table" not in html
 
 
 def test_every_switch_says_what_it_does() -> None:

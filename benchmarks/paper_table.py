@@ -1,0 +1,68 @@
+"""Quote ``results/paper.json`` in ``README.md``: rows of reconstruction, and what is missing.
+
+``cp out/benchmark/bench.json benchmarks/results/paper.json`` first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from synctalk.benchmark.markup import number, title_of
+from synctalk.benchmark.result import CellResult
+from synctalk.benchmark.tables import Group, grouped, trained_words
+
+FOLDER = Path(__file__).parent
+BEGIN, END = "<!-- results/paper.json -->\n", "<!-- end -->\n"
+COLUMNS = (
+    ("psnr", "plain"), ("psnr", "blended"), ("psnr_head", "plain"), ("psnr_mouth", "plain"),
+    ("ms_ssim", "plain"), ("niqe", "plain"), ("brisque", "plain"), ("lmd", "plain"),
+    ("aue_own", "plain"),
+)  # fmt: skip
+
+
+def main() -> None:
+    """Put the tables between the marks."""
+    raw = json.loads((FOLDER / "results" / "paper.json").read_text())
+    where = FOLDER / "results" / "paper.json"
+    cells = [CellResult.from_json(json.dumps(cell), where) for cell in raw["cells"]]
+    readme = FOLDER / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    readme.write_text(before + BEGIN + tables(cells, raw["missing"]) + END + after)
+
+
+def tables(cells: Sequence[CellResult], missing: Sequence[str]) -> str:
+    """Markdown of what is measured and of what is not."""
+    groups = [g for g in grouped(cells) if g.first.protocol == "reconstruction"]
+    rates = {
+        (c.subject, c.method): g for g in grouped(cells) for c in g.cells if c.protocol == "speed"
+    }
+    heads = [title_of(("blended " if out == "blended" else "") + name) for name, out in COLUMNS]
+    lines = [f"| subject | method | {' | '.join(heads)} | FPS ↑ | head trained |"]
+    lines.append("|---" * (len(heads) + 4) + "|")
+    for group in groups:
+        cell = group.first
+        if cell.kind != "source":
+            words = trained_words(cell) if cell.run.get("train_s") else "–"
+            timed = rates.get((cell.subject, cell.method))
+            figures = [figure(group, *column) for column in COLUMNS]
+            figures.append(figure(timed, "fps_one_stream", "plain") if timed else "–")
+            lines.append(f"| {cell.subject} | {cell.method} | {' | '.join(figures)} | {words} |")
+    total = len(cells) + len(missing)
+    left = f"\n{len(cells)} of {total} cells are measured"
+    protocols = dict.fromkeys(name.partition(" · ")[0] for name in missing)
+    counts = [f"{p} {sum(n.startswith(p + ' ·') for n in missing)}" for p in protocols]
+    left += f"; still missing: {', '.join(counts)}.\n" if missing else ".\n"
+    return "\n".join(lines) + "\n" + left
+
+
+def figure(group: Group, name: str, output: str) -> str:
+    """A cell of the table."""
+    found = group.figure(name, output)
+    return "–" if found.value is None else f"{found.bound}{number(name, found.value)}"
+
+
+if __name__ == "__main__":
+    main()
