@@ -34,7 +34,7 @@ Method = Literal["GET", "POST", "DELETE"]
 
 PATIENCE_S = 15.0
 FOREVER_S = float("inf")
-_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_ANSWER_S = 30.0
 _SILENCE_S = 45.0  # three heartbeats of the event stream
 _BACKOFF_S, _BACKOFF_CAP_S = 0.25, 5.0
 _AWAY = (429, 502, 503, 504)
@@ -76,7 +76,6 @@ class Api:
         self._http = httpx.Client(
             base_url=self.url + "/v1",
             headers={"authorization": f"Bearer {key}"},
-            timeout=_TIMEOUT,
             trust_env=not self.url.startswith("http://127.0.0.1"),
         )
 
@@ -88,9 +87,15 @@ class Api:
         """One resource. Raises :class:`SyncTalkError` as :meth:`call`."""
         return self.call("GET", path, query=query)
 
-    def post(self, path: str, body: Mapping[str, object] | None = None) -> Resource:
-        """Create or do something, once, however often it has to be said."""
-        return self.call("POST", path, body=body or {})
+    def post(
+        self, path: str, body: Mapping[str, object] | None = None, *, answer_s: float = _ANSWER_S
+    ) -> Resource:
+        """Create or do something, once, however often it has to be said.
+
+        Args:
+            answer_s: how long the suite may take over it before it counts as away.
+        """
+        return self.call("POST", path, body=body or {}, answer_s=answer_s)
 
     def delete(self, path: str, **query: str | int) -> Resource:
         """Remove something; what the answer says of it."""
@@ -120,6 +125,7 @@ class Api:
         *,
         query: Mapping[str, str | int] | None = None,
         body: Mapping[str, object] | None = None,
+        answer_s: float = _ANSWER_S,
     ) -> Resource:
         """One request, repeated while the suite is away, for ``patience_s`` at most.
 
@@ -128,9 +134,12 @@ class Api:
             SyncTalkError: the API refuses, in its own words.
         """
         headers = {"idempotency-key": uuid.uuid4().hex} if method == "POST" else {}
+        timeout = httpx.Timeout(answer_s, connect=5.0)
 
         def once() -> Resource:
-            answer = self._http.request(method, path, params=query, json=body, headers=headers)
+            answer = self._http.request(
+                method, path, params=query, json=body, headers=headers, timeout=timeout
+            )
             raise_for(answer)
             return dict(answer.json()) if answer.content else {}
 

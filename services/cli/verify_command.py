@@ -12,6 +12,7 @@ from services.cli.session import EXIT_CODES, AsJson, Outcome, run
 if TYPE_CHECKING:
     from services.cli.screen import Screen
 
+_LOOKING_S = 250.0  # a little longer than the gateway gives a file; asked twice, it looks twice
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -39,7 +40,7 @@ def verify(
         kind: Kind = "image" if file.suffix.lower() in _PICTURES else "video"
         with context.obj.connect(screen) as api:
             stored = upload(api, file, kind, bytes_shown(screen, "upload"))
-            found = api.post("verify", {"upload": stored})
+            found = api.post("verify", {"upload": stored}, answer_s=_LOOKING_S)
         return Outcome(found, words.verdict(found))
 
     run("verify", work, as_json=as_json)

@@ -1,4 +1,4 @@
-"""``python -m services.preprocess serve``: the service; ``… work``: one worker."""
+"""``python -m services.preprocess serve``: the services; ``… work``: one worker."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from services.preprocess.worker import PreprocessWork
 from synctalk.errors import SyncTalkError
 
 NAME = "avatar.v1.PreprocessService"
+VERIFICATION = "avatar.v1.VerificationService"
 
 
 def main() -> int:
@@ -51,8 +52,13 @@ async def _serve(settings: PreprocessSettings, metrics_port: int) -> None:
     from services.common.job_desk import JobDesk
     from services.common.jobs import JobQueue, JobWatcher
     from services.common.rpc import Service, configure_tracing, serve
+    from services.common.storage import ObjectStore
     from services.gen.avatar.v1.preprocess_pb2_grpc import add_PreprocessServiceServicer_to_server
-    from services.preprocess.servicer import PreprocessServicer
+    from services.gen.avatar.v1.verification_pb2_grpc import (
+        add_VerificationServiceServicer_to_server,
+    )
+    from services.preprocess.servicer import PreprocessServicer, VerificationServicer
+    from services.preprocess.verification import Verifier
 
     configure_tracing("preprocess", settings.otlp_endpoint)
     url = settings.redis_url.get_secret_value()
@@ -60,8 +66,14 @@ async def _serve(settings: PreprocessSettings, metrics_port: int) -> None:
     async with connect(url) as redis, JobWatcher(redis, JOB_TYPE) as watcher:
         queue = JobQueue(redis, JOB_TYPE, settings.jobs)
         servicer = PreprocessServicer(JobDesk(queue, watcher, JOB_TYPE, COLLECTION))
-        service = Service(NAME, partial(add_PreprocessServiceServicer_to_server, servicer))
-        await serve(settings.rpc, [service], lambda port: _ready(port=port, metrics=metrics_port))
+        verifier = VerificationServicer(
+            Verifier(ObjectStore(settings.storage), settings.provenance)
+        )
+        services = [
+            Service(NAME, partial(add_PreprocessServiceServicer_to_server, servicer)),
+            Service(VERIFICATION, partial(add_VerificationServiceServicer_to_server, verifier)),
+        ]
+        await serve(settings.rpc, services, lambda port: _ready(port=port, metrics=metrics_port))
 
 
 def _work(settings: PreprocessSettings, metrics_port: int) -> None:
@@ -73,6 +85,7 @@ def _work(settings: PreprocessSettings, metrics_port: int) -> None:
         settings.jobs,
         sweep=work.sweep,
         on_finished=WorkerMetrics(JOB_TYPE.queue, REGISTRY).on_finished,
+        tidy=work.tidy,
     )
     _ready(metrics=metrics_port)
     worker.run()

@@ -1,7 +1,8 @@
-"""PreprocessService on the wire: messages to calls of the desk and back."""
+"""PreprocessService and VerificationService on the wire: messages to calls and back."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -15,7 +16,9 @@ from services.common.rpc.messages import (
     object_ref_message,
 )
 from services.gen.avatar.v1 import preprocess_pb2 as pb
+from services.gen.avatar.v1 import verification_pb2
 from services.gen.avatar.v1.preprocess_pb2_grpc import PreprocessServiceServicer
+from services.gen.avatar.v1.verification_pb2_grpc import VerificationServiceServicer
 from services.preprocess.job import (
     DEFAULT_SIZE_PX,
     PreprocessResult,
@@ -23,9 +26,21 @@ from services.preprocess.job import (
     check_task,
     quality_report,
 )
+from services.preprocess.verification import Found, Verifier
 
 Desk: TypeAlias = JobDesk[PreprocessTask, PreprocessResult]
 View: TypeAlias = JobView[PreprocessTask, PreprocessResult]
+_VERDICTS = {
+    "signed": verification_pb2.VERDICT_SIGNED,
+    "watermarked": verification_pb2.VERDICT_WATERMARKED,
+    "unknown": verification_pb2.VERDICT_UNKNOWN,
+}
+_SIGNATURES = {
+    "trusted": verification_pb2.SIGNATURE_TRUSTED,
+    "unknown signer": verification_pb2.SIGNATURE_UNKNOWN_SIGNER,
+    "broken": verification_pb2.SIGNATURE_BROKEN,
+    "none": verification_pb2.SIGNATURE_NONE,
+}
 
 
 class PreprocessServicer(PreprocessServiceServicer):
@@ -90,4 +105,36 @@ def _message(view: View) -> pb.PreprocessJob:
         status=job_status_message(view),
         quality_report=None if report is None else object_ref_message(report),
         dataset=None if result is None else artifact_ref_message(result.dataset),
+    )
+
+
+class VerificationServicer(VerificationServiceServicer):
+    """See verification.proto."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+
+    async def VerifyFile(  # noqa: N802 - gRPC's name
+        self, request: verification_pb2.VerifyFileRequest, context: Any
+    ) -> verification_pb2.VerifyFileResponse:
+        """What a file is."""
+        (tenant,) = parse_name("parent", request.parent, "tenants")
+        return _verified(await self._verifier.verify(tenant, request.upload_key))
+
+
+def _verified(found: Found) -> verification_pb2.VerifyFileResponse:
+    mark = None
+    if found.mark_id is not None and found.mark_score is not None:
+        mark = verification_pb2.FoundMark(
+            id=found.mark_id, score=found.mark_score, development=found.mark_development
+        )
+    return verification_pb2.VerifyFileResponse(
+        verdict=_VERDICTS[found.verdict],
+        signature=_SIGNATURES[found.signature],
+        signer=found.signer,
+        development=found.development,
+        words=found.words,
+        mark=mark,
+        signed_mark_id=found.signed_mark_id,
+        manifest_json="" if found.manifest is None else json.dumps(found.manifest),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from services.common.jobs import JobSettings
+from services.common.provenance import ProvenanceSettings
 from services.common.settings import ServiceSettings
 
 
@@ -15,6 +16,10 @@ class PreprocessSettings(ServiceSettings):
     """What preprocess needs beside what all services need."""
 
     jobs: JobSettings = Field(default_factory=JobSettings, description="how job queues behave")
+    provenance: ProvenanceSettings = Field(
+        default_factory=ProvenanceSettings,
+        description="whose marks and signatures count, when the service verifies a file",
+    )
     work_dir: Path = Field(
         Path(tempfile.gettempdir()) / "avatar-work",
         description="folder of a worker on its own disk; may be emptied while none runs",

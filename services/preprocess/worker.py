@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from services.common.artifacts import upload_folder
+from services.common.erased_copies import ErasedCopies
 from services.common.errors import NotFound, ServiceError
 from services.common.job_progress import JobProgress, shown_picture
 from services.common.jobs import Job, JobContext
@@ -48,14 +49,16 @@ class PreprocessWork:
     def __init__(self, settings: PreprocessSettings) -> None:
         self._settings = settings
         self._folders = WorkFolders(settings.work_dir / "preprocess")
+        self.tidy = ErasedCopies(
+            settings.redis_url.get_secret_value(), [(self._folders, settings.preprocess_keep_s)]
+        )
 
     def handle(self, context: JobContext, task: PreprocessTask) -> PreprocessResult:
         """Work on one job, in a process of its own."""
-        self._folders.tidy(self._settings.preprocess_keep_s)
-        name = context.job.id
+        name, of = context.job.id, context.job.publish_as
         try:
             # A process of an earlier attempt may still have the job's folder: stopped, not dead.
-            with self._folders.own(name, f"{name}.{context.attempt}") as folder:
+            with self._folders.own(name, f"{name}.{context.attempt}", of=of) as folder:
                 # Errors name files by relative paths: nobody learns where they lie on this machine.
                 os.chdir(folder)
                 result = _Attempt(context, task, ObjectStore(self._settings.storage)).run()

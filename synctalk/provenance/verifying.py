@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,9 @@ from synctalk.provenance.signing import WATERMARK_ALGORITHM
 
 Verdict = Literal["signed", "watermarked", "unknown"]
 Signature = Literal["trusted", "unknown signer", "broken", "none"]
-LIMITS = MediaLimits(max_file_bytes=2 << 30, cpu_s_per_media_s=4.0)
+# Memory for 16 pictures of 10-bit 4K and as many threads that decode; helm/avatar knows it, too.
+LIMITS = MediaLimits(max_file_bytes=2 << 30, memory_bytes=2 << 30, cpu_s_per_media_s=4.0)
+_MANIFEST_LIMITS = replace(LIMITS, max_output_bytes=1 << 20)  # as JSON; it is passed on whole
 _FRAMES = 16
 _MAX_SIDE = 1280
 _EDITED_S = 3.0  # a shorter video is taken for one piece
@@ -128,7 +130,7 @@ def _looks(path: Path) -> Iterator[Floats]:
 
 def _signed(path: Path, provenance: Provenance) -> _Signed:
     try:
-        text = read_manifest(path, provenance.trusted_pem(), LIMITS)
+        text = read_manifest(path, provenance.trusted_pem(), _MANIFEST_LIMITS)
     except MediaError as error:
         if error.reason != "DAMAGED_MANIFEST":
             raise

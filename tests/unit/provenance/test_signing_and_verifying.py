@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -22,6 +23,7 @@ from synctalk.provenance import (
     Stamp,
     provenance_from_environment,
     sign_file,
+    signing,
     verify,
 )
 from synctalk.provenance.certificates import DEVELOPMENT
@@ -141,6 +143,26 @@ def test_a_manifest_moved_to_another_video_is_noticed(
     claim = replace(CLAIM, mark_id=MARK + 1)
     sign_file(marked, moved, claim, ours.signer())
     assert "another" in verify(moved, ours).words
+
+
+def test_a_manifest_without_end_is_refused(
+    marked: Path, ours: Provenance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read whole, and passed on by those who verify."""
+    honest = signing._definition
+
+    def flooding(claim: Claim, mime: str) -> dict[str, Any]:
+        flood = {"label": "org.example.flood", "data": {"words": ["x"] * 120_000}}
+        definition = honest(claim, mime)
+        return {**definition, "assertions": [*definition["assertions"], flood]}
+
+    monkeypatch.setattr(signing, "_definition", flooding)
+    path = tmp_path / "flood.mp4"
+    sign_file(marked, path, CLAIM, ours.signer())
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(MediaError) as error:
+        verify(path, ours)
+    assert error.value.reason == "DECODER_LIMIT"
 
 
 def test_webm_is_signed_beside_itself(ours: Provenance, tmp_path: Path) -> None:

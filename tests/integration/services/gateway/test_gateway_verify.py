@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import pytest
-from gateway_suite import WEB, House, Tenant
+from gateway_suite import WEB, House, Tenant, until
 
 from services.common.jobs.connect import connect
 from services.common.marks import MarkRecord, record_mark
@@ -95,10 +98,30 @@ def test_what_cannot_be_looked_at_is_refused_by_name(
 ) -> None:
     junk = uploaded(tenant, b"This is no video.\n" * 100)
     status, error = tenant.refused("POST", "/v1/verify", {"upload": junk})
-    assert (status, error["code"]) == (422, "NOT_MEDIA")
+    assert (status, error["code"], error["param"]) == (422, "NOT_MEDIA", "upload")
     assert "/tmp" not in error["message"]
     sound = tenant.upload("audio")
     status, error = tenant.refused("POST", "/v1/verify", {"upload": sound})
     assert (status, error["code"]) == (422, "UPLOAD_OF_WRONG_KIND")
     status, error = new_tenant().refused("POST", "/v1/verify", {"upload": junk})
     assert status == 404 or error["code"] == "UPLOAD_NOT_FOUND"
+
+
+def test_a_file_that_ends_its_verifier_is_not_shown_to_it_again(
+    house: House, tenant: Tenant, video: Path
+) -> None:
+    (service,) = (
+        each for each in house.suite.running if each.module == "services.preprocess serve"
+    )
+    stored = uploaded(tenant, video.read_bytes())
+    until(lambda: not service.children())  # of those who have asked before
+    shown = service.metric("grpc_server_started_total", grpc_method="VerifyFile")
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(tenant.refused, "POST", "/v1/verify", {"upload": stored})
+        until(lambda: bool(service.children()))
+        for child in service.children():
+            os.kill(child, signal.SIGKILL)
+        status, error = answer.result()
+    assert (status, error["code"]) == (503, "VERIFY_FAILED")
+    again = service.metric("grpc_server_started_total", grpc_method="VerifyFile") - shown
+    assert again == 1

@@ -51,6 +51,20 @@ def test_what_creates_is_repeated_with_the_same_idempotency_key() -> None:
     assert json.loads(server.asked[1].body) == {"avatar": "av_1"}
 
 
+def test_what_takes_long_is_waited_for_and_not_asked_twice() -> None:
+    never = threading.Event()
+
+    def slowly(asked: Asked) -> Answer:
+        never.wait(1.0)
+        return said({"verdict": "unknown"})
+
+    with serving(slowly) as server:
+        with pytest.raises(Unavailable):
+            Api(server.url, "k", 0).post("verify", {}, answer_s=0.1)
+        Api(server.url, "k", 30).post("verify", {}, answer_s=30.0)
+    assert len(server.asked) == 2
+
+
 def test_it_waits_as_long_as_it_is_told_when_there_are_too_many_requests() -> None:
     busy = refusal(429, "RATE_LIMIT", retry_after="1")
     with serving(in_turn(busy, said({"id": "x"}))) as server:
