@@ -25,6 +25,7 @@ _HANDED_OUT = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _CLAIM_S = 120.0
 _READY_S = 30.0
 _STOP_S = 10.0
+_NICEST = 19
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Server:
         lock_fd: inherited, so that the process is found as long as it lives; see ``local``.
         port: where it listens, where that is known before.
         answer: file for what it says on stdout, begun anew with each start; absent: the log.
+        nice: how much further than we it stands back for others when the cores are busy.
         process: while it runs, and after.
     """
 
@@ -51,6 +53,7 @@ class Server:
     lock_fd: int = -1
     port: int | None = None
     answer: Path | None = None
+    nice: int = 0
     process: subprocess.Popen[bytes] | None = None
 
     def spawn(self) -> None:
@@ -68,6 +71,27 @@ class Server:
                 start_new_session=True,  # Ctrl-C goes to the supervisor, which stops us in order
                 pass_fds=(self.lock_fd,) if self.lock_fd >= 0 else (),
             )  # fmt: skip
+
+    def stand_back(self) -> bool:
+        """Give it its ``nice``; whether that is done. If not, ask again in a moment.
+
+        Where the kernel groups processes by session (autogroup), it weighs the sessions against
+        each other and the processes of each among themselves. It takes one word about a session in
+        a tenth of a second.
+        """
+        if self.process is None or self.nice == 0:
+            return True
+        group = Path(f"/proc/{self.process.pid}/autogroup")
+        level = min(_NICEST, os.getpriority(os.PRIO_PROCESS, 0) + self.nice)
+        try:
+            os.setpriority(os.PRIO_PGRP, self.process.pid, level)
+            if group.exists():
+                group.write_text(str(level))
+        except BlockingIOError:
+            return False
+        except OSError:  # it has died, or this kernel does not let us: it runs all the same
+            return True
+        return True
 
     def start(self) -> None:
         """Start and wait until it answers.

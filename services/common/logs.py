@@ -16,6 +16,16 @@ from typing import Any
 
 import structlog
 
+# Until a service configures it, as in a command line: warnings on stderr, nothing on stdout.
+structlog.configure(
+    processors=[
+        structlog.stdlib.filter_by_level,
+        structlog.stdlib.add_log_level,
+        structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+)
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
 REQUEST_ID = "request_id"
 

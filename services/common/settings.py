@@ -72,11 +72,22 @@ class TlsSettings(_Part):
     key: Path = Field(description="PEM file with its private key")
     authority: Path = Field(description="PEM file with the authority that signed the peers'")
     mutual: bool = Field(True, description="whether a server demands a certificate of its clients")
+    callers: tuple[str, ...] = Field(
+        (),
+        description="whose calls a server takes: names (DNS or URI) that their certificates hold; "
+        "empty: of every certificate of the authority",
+    )
     server_name: str = Field(
         "",
         description="name that every server's certificate holds and callers check, for services "
         "that are called by their address; absent: the name that is called",
     )
+
+    @model_validator(mode="after")
+    def _mutual(self) -> TlsSettings:
+        if self.callers and not self.mutual:
+            raise ValueError("callers are told by their certificates: mutual must be true")
+        return self
 
     @model_validator(mode="after")
     def _readable(self) -> TlsSettings:

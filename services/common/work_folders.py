@@ -6,6 +6,7 @@ What nobody uses and nobody has touched for a while is removed.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -21,6 +22,7 @@ _LOCK = ".lock"
 _MAKING = ".making"
 _CONTENT = "content"
 _GONE = ".gone"
+_OF = ".of"
 
 
 class WorkFolders:
@@ -30,8 +32,11 @@ class WorkFolders:
         self._root = root
 
     @contextmanager
-    def own(self, *names: str) -> Iterator[Path]:
+    def own(self, *names: str, of: str = "") -> Iterator[Path]:
         """The first of the named folders that nobody uses, with whatever is in it.
+
+        Args:
+            of: the resource that it is for, if it is for one; see :meth:`owners`.
 
         Raises:
             Unavailable: all of them are in use.
@@ -40,6 +45,7 @@ class WorkFolders:
             lock = self._lock(name, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if lock is not None:
                 try:
+                    self._note(name, of)
                     yield self._root / name
                 finally:
                     os.close(lock)
@@ -51,15 +57,17 @@ class WorkFolders:
         )
 
     @contextmanager
-    def share(self, name: str, make: Callable[[Path], None]) -> Iterator[Path]:
+    def share(self, name: str, make: Callable[[Path], None], *, of: str) -> Iterator[Path]:
         """A folder that many read; where it is not there yet, one calls ``make`` and others wait.
 
         Args:
             make: writes its argument, a folder that does not exist; whole or not at all.
+            of: a resource that it is for; see :meth:`owners`.
         """
         lock = self._lock(name, fcntl.LOCK_SH)
         assert lock is not None
         try:
+            self._note(name, of)
             content = self._root / name / _CONTENT
             with (self._root / name / _MAKING).open("w") as making:
                 fcntl.flock(making, fcntl.LOCK_EX)
@@ -86,6 +94,14 @@ class WorkFolders:
             os.close(lock)
         return True
 
+    def owners(self) -> dict[str, set[str]]:
+        """Of each folder the resources that it was used for."""
+        found: dict[str, set[str]] = {}
+        for path in self._root.glob(f"*/{_OF}"):
+            with contextlib.suppress(FileNotFoundError):  # removed since
+                found[path.parent.name] = set(path.read_text().split())
+        return found
+
     def tidy(self, keep_s: float) -> None:
         """Remove folders that are not in use and were not touched for ``keep_s`` seconds."""
         if not self._root.is_dir():
@@ -96,6 +112,12 @@ class WorkFolders:
                 shutil.rmtree(folder, ignore_errors=True)
             elif _touched_s(folder) < before_s:
                 self.remove(folder.name)
+
+    def _note(self, name: str, of: str) -> None:
+        path = self._root / name / _OF
+        if of and not (path.exists() and of in path.read_text().split()):
+            with path.open("a") as file:
+                file.write(f"{of}\n")
 
     def _lock(self, name: str, how: int) -> int | None:
         """The lock as a file descriptor to close; None where it is taken and is not waited for."""

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from services.common.dubs import DUB_JOBS, DubOutput, DubRequest, dub_prefix
+from services.common.erased_copies import ErasedCopies
 from services.common.jobs import Finished, Job, JobContext
 from services.common.storage import ObjectStore
 from services.common.sweeping import sweep_all_but
@@ -23,14 +24,16 @@ class DubbingWork:
     def __init__(self, settings: DubbingSettings) -> None:
         self._settings = settings
         self._folders = WorkFolders(settings.work_dir / "dubbing")
-        self._folders.tidy(0)  # what workers that were killed have left
+        # What workers that were killed have left is of no use to others.
+        self.tidy = ErasedCopies(settings.redis_url.get_secret_value(), [(self._folders, 0)])
 
     def handle(self, context: JobContext, request: DubRequest) -> DubOutput:
         """Make the dub; stops when the job is to stop."""
         from services.dubbing.dub import Dub  # here: gRPC must not be imported before the fork
 
         store = ObjectStore(self._settings.storage)
-        with self._folders.own(_folder(context.job)) as folder:
+        of = dub_prefix(context.job.tenant, context.job.id)
+        with self._folders.own(_folder(context.job), of=of) as folder:
             dub = Dub(context, request, store, self._settings, folder)
             return asyncio.run(_until_stopped(context, dub.make()))
 

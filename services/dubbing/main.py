@@ -50,4 +50,5 @@ def _worker(settings: DubbingSettings) -> Worker[DubRequest, DubOutput]:
         settings.jobs,
         sweep=work.sweep,
         on_finished=on_finished,
+        tidy=work.tidy,
     )

@@ -18,7 +18,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from services.common.errors import PermissionDenied, Unauthenticated
-from services.gateway.core import Gateway, GatewayDep
+from services.gateway.core import Gateway, get_gateway
 from services.gateway.errors import LimitReached
 from services.gateway.limits import Limits, limits_of
 from services.gateway.live.tokens import SESSION_TOKEN, digest_of, token_key
@@ -63,7 +63,6 @@ def lookup_key(digest: str) -> str:
 
 async def authenticate(
     request: Request,
-    gateway: GatewayDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
 ) -> Caller:
     """The caller, who may do this, counted against its rate limit.
@@ -73,6 +72,8 @@ async def authenticate(
         PermissionDenied: its role or its scopes do not suffice.
         LimitReached: too many requests.
     """
+    # Not one more dependency: FastAPI goes through all of them again for whoever depends on this.
+    gateway = await get_gateway(request)
     secret = credentials.credentials if credentials else ""
     try:
         caller = await _caller(gateway, secret, request)

@@ -19,7 +19,9 @@ _AWAY_S = 0.5
 
 
 class Changes:
-    """Wakes whoever waits for a record: ``{kind}/{tenant}/{id}``, or for any of a ``kind``."""
+    """Wakes whoever waits for a record: ``{kind}/{tenant}/{id}``, or for any of a ``kind`` that is
+    due now.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -68,8 +70,9 @@ class Changes:
         for _, entries in reply or ():
             for last, fields in entries:  # noqa: B007 - the last id of all
                 member = fields["member"]
-                for name in (member, member.partition("/")[0]):
-                    self._wake(name)
+                self._wake(member)
+                if "due" in fields:
+                    self._wake(member.partition("/")[0])
         return last
 
     def wake_all(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import grpc
 
@@ -22,17 +23,32 @@ from services.common.rpc.messages import (
 )
 from services.common.settings import RpcSettings
 from services.common.storage import ObjectRef
-from services.gateway.model import AvatarRecord
-from services.gen.avatar.v1 import preprocess_pb2, trainer_pb2
+from services.gateway.model import AvatarRecord, UploadRecord
+from services.gen.avatar.v1 import preprocess_pb2, trainer_pb2, verification_pb2
 from services.gen.avatar.v1.preprocess_pb2_grpc import PreprocessServiceStub
 from services.gen.avatar.v1.trainer_pb2_grpc import TrainerServiceStub
+from services.gen.avatar.v1.verification_pb2_grpc import VerificationServiceStub
 from synctalk.errors import InputError
 
 _TIMEOUT_S = 10.0
+_VERIFY_TIMEOUT_S = 240.0  # 150 s at most of looking, and a file of 512 MiB to fetch
+Verdict = Literal["signed", "watermarked", "unknown"]
+Signature = Literal["trusted", "unknown signer", "broken", "none"]
 _PRESETS = {
     "demo": trainer_pb2.TRAINING_PRESET_DEMO,
     "standard": trainer_pb2.TRAINING_PRESET_STANDARD,
     "best": trainer_pb2.TRAINING_PRESET_BEST,
+}
+_VERDICTS: Mapping[int, Verdict] = {
+    verification_pb2.VERDICT_SIGNED: "signed",
+    verification_pb2.VERDICT_WATERMARKED: "watermarked",
+    verification_pb2.VERDICT_UNKNOWN: "unknown",
+}
+_SIGNATURES: Mapping[int, Signature] = {
+    verification_pb2.SIGNATURE_TRUSTED: "trusted",
+    verification_pb2.SIGNATURE_UNKNOWN_SIGNER: "unknown signer",
+    verification_pb2.SIGNATURE_BROKEN: "broken",
+    verification_pb2.SIGNATURE_NONE: "none",
 }
 
 
@@ -53,8 +69,31 @@ class Trained:
     metrics: Mapping[str, float] = field(hash=False)
 
 
+@dataclass(frozen=True)
+class FoundMark:
+    """The watermark in a file's frames; ``score`` in standard deviations of chance."""
+
+    id: int
+    score: float
+    development: bool
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Where a file comes from; ``manifest_json`` is empty without a manifest."""
+
+    verdict: Verdict
+    signature: Signature
+    signer: str
+    development: bool
+    words: str
+    mark: FoundMark | None
+    signed_mark_id: int | None
+    manifest_json: str
+
+
 class Services:
-    """Channels to both; an async context manager.
+    """Channels to them; an async context manager.
 
     Calls raise the services' errors, :class:`services.common.errors.Unavailable` while one is away.
     """
@@ -64,11 +103,16 @@ class Services:
         self._settings = settings
 
     async def __aenter__(self) -> Services:
+        preprocess, trainer = self._targets
         self._channels: list[grpc.aio.Channel] = [
-            open_channel(target, self._settings) for target in self._targets
+            open_channel(preprocess, self._settings),
+            open_channel(trainer, self._settings),
+            # A file that ended one replica is not to be shown to the others.
+            open_channel(preprocess, self._settings, retries=False),
         ]
         self._preprocess = PreprocessServiceStub(self._channels[0])
         self._trainer = TrainerServiceStub(self._channels[1])
+        self._verification = VerificationServiceStub(self._channels[2])
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -131,6 +175,29 @@ class Services:
         made = got.training_job.avatar_version
         number = int(_job_id(made.name))
         return Trained(number, artifact_ref(made.bundle), dict(made.metrics))
+
+    async def verify(self, upload: UploadRecord) -> Verified:
+        """Where an uploaded file comes from.
+
+        Raises:
+            InputError: it is no video or picture, or too large.
+        """
+        request = verification_pb2.VerifyFileRequest(
+            parent=f"tenants/{upload.tenant}", upload_key=upload.key
+        )
+        with remote_errors():
+            found = await self._verification.VerifyFile(request, timeout=_VERIFY_TIMEOUT_S)
+        mark = found.mark if found.HasField("mark") else None
+        return Verified(
+            verdict=_VERDICTS[found.verdict],
+            signature=_SIGNATURES[found.signature],
+            signer=found.signer,
+            development=found.development,
+            words=found.words,
+            mark=None if mark is None else FoundMark(mark.id, mark.score, mark.development),
+            signed_mark_id=found.signed_mark_id if found.HasField("signed_mark_id") else None,
+            manifest_json=found.manifest_json,
+        )
 
 
 def _job_id(name: str) -> str:

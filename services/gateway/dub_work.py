@@ -9,6 +9,7 @@ from services.common.consents import Scope
 from services.common.dubs import DUB_JOBS, DubRequest, check_supported, dub_prefix
 from services.common.errors import FailedPrecondition, NotFound
 from services.common.jobs import Job, JobState
+from services.common.storage import ObjectRef
 from services.gateway import uploads
 from services.gateway.avatar_work import FINAL, failure_of, problem_of
 from services.gateway.consents import require_active
@@ -50,11 +51,9 @@ class DubWork:
         gateway, tenant = self._gateway, record.tenant
         avatar = await gateway.tables.avatars.get(tenant, record.avatar)
         await require_active(gateway, tenant, avatar.consent, Scope.DUB)
-        for upload_id in record.uploads:
-            await uploads.mark_used(gateway, tenant, upload_id, record.id)
-        audio = await uploads.reference(gateway, tenant, record.audio, self._hashing)
+        audio = await self._reference(record, record.audio)
         image = record.background_image
-        picture = await uploads.reference(gateway, tenant, image, self._hashing) if image else None
+        picture = await self._reference(record, image) if image else None
         request = DubRequest(
             avatar_version=f"{avatar.resource}/versions/{record.version}",
             bundle=record.bundle,
@@ -73,7 +72,12 @@ class DubWork:
         await gateway.dub_queue.enqueue(
             tenant, request, job_id=record.id, publish_as=dub_prefix(tenant, record.id)
         )
-        await self._set(record, enqueued=True)
+        await self._set(record, kept_due=True, enqueued=True)
+
+    async def _reference(self, record: DubRecord, upload_id: str) -> ObjectRef:
+        return await uploads.reference(
+            self._gateway, record.tenant, upload_id, self._hashing, record.id
+        )
 
     async def _follow(self, record: DubRecord) -> None:
         job = await find_job(self._gateway, "dub", record.id)
@@ -119,7 +123,7 @@ class DubWork:
         await emit(self._gateway, record.tenant, f"dub.{phase}", data, record.id, record.round)
         await self._set(record, phase=phase, error=problem, **output)
 
-    async def _set(self, record: DubRecord, **changes: Any) -> DubRecord:
+    async def _set(self, record: DubRecord, *, kept_due: bool = False, **changes: Any) -> DubRecord:
         """Change the record unless it has gone on from what was looked at."""
 
         def change(old: DubRecord) -> DubRecord:
@@ -127,4 +131,6 @@ class DubWork:
                 return old
             return old.model_copy(update=changes)
 
-        return await self._gateway.tables.dubs.update(record.tenant, record.id, change)
+        return await self._gateway.tables.dubs.update(
+            record.tenant, record.id, change, known=record, kept_due=kept_due
+        )

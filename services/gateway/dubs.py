@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Iterable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, field_validator
@@ -20,9 +22,9 @@ from services.gateway.core import Gateway, GatewayDep
 from services.gateway.erasure import Erasure, erase_dub
 from services.gateway.errors import LimitReached, ParamError
 from services.gateway.idempotency import OnceDep
-from services.gateway.jobs import find_job, find_jobs, link_job
-from services.gateway.model import AvatarRecord, Background, DubRecord, now_s
-from services.gateway.records import Limit
+from services.gateway.jobs import find_job, find_jobs, link_of
+from services.gateway.model import AvatarRecord, Background, DubRecord, JobLink, UploadRecord, now_s
+from services.gateway.records import Limit, Stale
 from services.gateway.sse import EVENT_STREAM, Shown, Source, stream
 from services.gateway.views import (
     Body,
@@ -36,6 +38,9 @@ from services.gateway.views import (
     problem_view,
     signed,
 )
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 router = APIRouter(prefix="/v1/dubs", tags=["dubs"])
 
@@ -133,41 +138,22 @@ async def create_dub(body: NewDub, caller: CallerDep, gateway: GatewayDep, once:
     _check_background(body)
 
     async def make(dub_id: str) -> Dub:
-        avatar = await _ready_avatar(gateway, caller.tenant, body.avatar)
-        await require_active(gateway, caller.tenant, avatar.consent, Scope.DUB)
-        await uploads.check_ready(gateway, caller.tenant, "audio", body.audio, "audio")
-        if (image := body.background.image) is not None:
-            await uploads.check_ready(gateway, caller.tenant, "background.image", image, "image")
-        assert avatar.bundle is not None
+        avatar, needed = await _both(
+            _ready_avatar(gateway, caller.tenant, body.avatar),
+            _uploads_of(gateway, caller.tenant, body),
+        )
         await gateway.audit.note(
             caller.tenant, caller.key, "dub.create", f"dubs/{dub_id}", avatar=avatar.id
         )
-        record = await gateway.tables.dubs.create(
-            DubRecord(
-                id=dub_id,
-                tenant=caller.tenant,
-                created_s=now_s(),
-                avatar=avatar.id,
-                consent=avatar.consent,
-                version=avatar.version,
-                bundle=avatar.bundle,
-                audio=body.audio,
-                width_px=body.width_px,
-                height_px=body.height_px,
-                background=body.background.kind,
-                background_colour=body.background.colour or "",
-                background_image=body.background.image or "",
-                video_format=body.format,
-                expression=body.expression,
-                blinks_per_minute=body.blinks_per_minute,
-                text=body.text,
-            ),
-            _quota(caller),
-        )
-        await link_job(gateway, "dub", record.id, record)
-        for upload_id in record.uploads:
-            await uploads.mark_used(gateway, caller.tenant, upload_id, record.id)
-        return await _current(gateway, record)
+        record, link = _record(dub_id, body, avatar), None
+        while True:
+            try:
+                record = await _create(gateway, record, link, needed, _quota(caller))
+            except Stale:  # another dub has begun to use one of them
+                needed = await _uploads_of(gateway, caller.tenant, body)
+                link = await gateway.tables.jobs.find(caller.tenant, dub_id)
+            else:
+                return await _current(gateway, record)
 
     return await once.run("dub", make)
 
@@ -257,6 +243,50 @@ def dub_view(gateway: Gateway, record: DubRecord, job: Job | None) -> Dub:
     )
 
 
+def _record(dub_id: str, body: NewDub, avatar: AvatarRecord) -> DubRecord:
+    assert avatar.bundle is not None
+    return DubRecord(
+        id=dub_id,
+        tenant=avatar.tenant,
+        created_s=now_s(),
+        avatar=avatar.id,
+        consent=avatar.consent,
+        version=avatar.version,
+        bundle=avatar.bundle,
+        audio=body.audio,
+        width_px=body.width_px,
+        height_px=body.height_px,
+        background=body.background.kind,
+        background_colour=body.background.colour or "",
+        background_image=body.background.image or "",
+        video_format=body.format,
+        expression=body.expression,
+        blinks_per_minute=body.blinks_per_minute,
+        text=body.text,
+    )
+
+
+async def _create(
+    gateway: Gateway,
+    record: DubRecord,
+    link: JobLink | None,
+    needed: Iterable[UploadRecord],
+    limit: Limit,
+) -> DubRecord:
+    """In one step with its job's link and the marks on its uploads, as those were read.
+
+    Raises:
+        Stale: one of them has changed.
+    """
+    tables = gateway.tables
+    return await tables.dubs.create(
+        record,
+        limit,
+        tables.jobs.change(link, link_of("dub", record.id, record)),
+        *(tables.uploads.change(each, uploads.used(each, record.id)) for each in needed),
+    )
+
+
 def _job_of(record: DubRecord) -> tuple[str, str] | None:
     return ("dub", record.id) if record.enqueued and record.due_s is not None else None
 
@@ -266,7 +296,17 @@ async def _current(gateway: Gateway, record: DubRecord) -> Dub:
     return dub_view(gateway, record, await find_job(gateway, *target) if target else None)
 
 
+async def _both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
+    """The results of both, done at once; the first one's error comes first."""
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast(tuple[A, B], results)
+
+
 async def _ready_avatar(gateway: Gateway, tenant: str, avatar_id: str) -> AvatarRecord:
+    """That may be shown in dubs."""
     try:
         avatar = await gateway.tables.avatars.get(tenant, avatar_id)
     except NotFound as error:
@@ -279,7 +319,18 @@ async def _ready_avatar(gateway: Gateway, tenant: str, avatar_id: str) -> Avatar
             reason="AVATAR_NOT_READY",
             remedy="Wait until its state is ready; follow its events.",
         )
+    await require_active(gateway, tenant, avatar.consent, Scope.DUB)
     return avatar
+
+
+async def _uploads_of(gateway: Gateway, tenant: str, body: NewDub) -> list[UploadRecord]:
+    """Those that it needs, all there."""
+    needed = [await uploads.check_ready(gateway, tenant, "audio", body.audio, "audio")]
+    if (image := body.background.image) is not None:
+        needed.append(
+            await uploads.check_ready(gateway, tenant, "background.image", image, "image")
+        )
+    return needed
 
 
 def _check_background(body: NewDub) -> None:

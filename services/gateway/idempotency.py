@@ -25,7 +25,7 @@ from services.common.errors import (
     ResourceExhausted,
 )
 from services.gateway.auth import Caller, authenticate
-from services.gateway.core import GatewayDep
+from services.gateway.core import get_gateway
 from services.gateway.model import derived_id, new_id
 from synctalk.errors import InputError
 
@@ -98,13 +98,13 @@ class Once:
 
 async def _once(
     request: Request,
-    gateway: GatewayDep,
     caller: Annotated[Caller, Depends(authenticate)],
     idempotency_key: Annotated[
         str | None,
         Header(max_length=255, description="repeat the request safely, for 24 hours"),
     ] = None,
 ) -> Once:
+    gateway = await get_gateway(request)
     if not idempotency_key:
         return Once(gateway.redis, "", "")
     digest = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())

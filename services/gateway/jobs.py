@@ -158,10 +158,13 @@ async def link_job(
     gateway: Gateway, kind: JobKind, job_id: str, of: AvatarRecord | DubRecord
 ) -> None:
     """Make a job findable; doing it twice does no harm."""
+    await gateway.tables.jobs.create(link_of(kind, job_id, of))
+
+
+def link_of(kind: JobKind, job_id: str, of: AvatarRecord | DubRecord) -> JobLink:
+    """That this job is for that."""
     resource = f"{of.KIND}s/{of.id}"
-    await gateway.tables.jobs.create(
-        JobLink(id=job_id, tenant=of.tenant, created_s=now_s(), type=kind, resource=resource)
-    )
+    return JobLink(id=job_id, tenant=of.tenant, created_s=now_s(), type=kind, resource=resource)
 
 
 async def find_job(gateway: Gateway, kind: str, job_id: str) -> Job | None:

@@ -29,6 +29,25 @@ _ASK_S = 10.0
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 
 
+class StudioClient(BaseModel):
+    """The studio as a public client of the identity provider: authorization code with PKCE.
+
+    The provider must let it redirect to ``{address}/studio/`` and let that page ask for tokens
+    (CORS).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    client_id: str = Field(min_length=1, description="the studio's at the provider")
+    authorization_url: str = Field(
+        pattern=r"^https?://", description="where people sign in (`authorization_endpoint`)"
+    )
+    token_url: str = Field(
+        pattern=r"^https?://", description="where the page gets its token (`token_endpoint`)"
+    )
+    scope: str = Field("openid", description="what it asks for")
+
+
 class OidcSettings(BaseModel):
     """Who signs people in."""
 
@@ -49,6 +68,9 @@ class OidcSettings(BaseModel):
     )
     leeway_s: float = Field(30, ge=0, le=300, description="how far clocks may be apart")
     keys_kept_s: float = Field(3600, gt=0, description="how long its keys are kept")
+    studio: StudioClient | None = Field(
+        None, description="how people sign in in the studio; absent: with API keys only"
+    )
 
 
 @dataclass(frozen=True)

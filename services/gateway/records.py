@@ -21,7 +21,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 from redis.asyncio import Redis
 
 from services.common.errors import NotFound, ResourceExhausted
@@ -55,6 +55,12 @@ class Record(BaseModel):
     tenant: str
     created_s: float
     revision: int = 0
+    _stored: str = PrivateAttr("")
+
+    @property
+    def stored(self) -> str:
+        """The text in Redis that it was read from or, of a changed copy, was made from."""
+        return self._stored
 
     @property
     def due_s(self) -> float | None:
@@ -85,6 +91,20 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What is to become of one record, as ``records.lua`` takes it; see :meth:`Table.change`."""
+
+    text: str  # the new record's
+    revision: int
+    keys: tuple[str, ...]
+    args: tuple[str | int, ...]
+
+
+class Stale(Exception):
+    """A record is no longer what a change takes it for: read it again."""
+
+
+@dataclass(frozen=True)
 class Claim:
     """An open record that this process looks at, until ``until_ms``, when others may too."""
 
@@ -106,21 +126,26 @@ class Table(Generic[R]):
         self._claim_script = redis.register_script(_CLAIM)
         self._postpone_script = redis.register_script(_POSTPONE)
 
-    async def create(self, record: R, limit: Limit | None = None) -> R:
-        """Keep a new record; where there is one of its id, that one is returned.
+    async def create(self, record: R, limit: Limit | None = None, *others: Change) -> R:
+        """Keep a new record, and make other changes in the same step; where there is one of its
+        id, that one is returned: the others were made with it.
 
         Raises:
             ResourceExhausted: the tenant has as many as it may.
+            Stale: another of the changes cannot be made; so none was.
         """
-        status = await self._put("", None, record, limit)
+        change = self.change(None, record, limit)
+        status, at = await self._make(change, *others)
         if status == "full" and limit is not None:
             raise limit.error
-        return record if status == "ok" else await self.get(record.tenant, record.id)
+        if at:
+            raise Stale
+        return _as_kept(record, change) if status == "ok" else await self.get(*_name(record))
 
     async def find(self, tenant: str, record_id: str) -> R | None:
         """The record, or None."""
         text = await self._text(tenant, record_id)
-        return self._model.model_validate_json(text) if text else None
+        return self._parse(text) if text else None
 
     async def get(self, tenant: str, record_id: str) -> R:
         """The record. Raises :class:`NotFound`."""
@@ -129,31 +154,69 @@ class Table(Generic[R]):
             raise self.missing(record_id)
         return found
 
-    async def update(self, tenant: str, record_id: str, change: Callable[[R], R]) -> R:
+    async def update(
+        self,
+        tenant: str,
+        record_id: str,
+        change: Callable[[R], R],
+        *,
+        known: R | None = None,
+        kept_due: bool = False,
+    ) -> R:
         """Put ``change`` of the record in its place; it is called again when another was first.
+
+        Args:
+            known: the record as it was read before; spares reading it again.
+            kept_due: leave it due when it was: the caller is looking at it.
 
         Raises:
             NotFound: there is no such record (any more).
         """
+        old = known
         while True:
-            text = await self._text(tenant, record_id)
-            if not text:
-                raise self.missing(record_id)
-            old = self._model.model_validate_json(text)
+            old = old or await self.get(tenant, record_id)
             new = change(old)
             if new == old:
                 return old
-            new = new.model_copy(update={"revision": old.revision + 1})
-            if await self._put(text, old, new) == "ok":
-                return new
+            made = self.change(old, new, kept_due=kept_due)
+            if (await self._make(made))[0] == "ok":
+                return _as_kept(new, made)
+            old = None
 
     async def delete(self, tenant: str, record_id: str) -> bool:
         """Forget a record; whether there was one."""
-        while text := await self._text(tenant, record_id):
-            old = self._model.model_validate_json(text)
-            if await self._put(text, old, None) == "ok":
+        while old := await self.find(tenant, record_id):
+            if (await self._make(self.change(old, None)))[0] == "ok":
                 return True
         return False
+
+    def change(
+        self, old: R | None, new: R | None, limit: Limit | None = None, *, kept_due: bool = False
+    ) -> Change:
+        """That ``new`` takes the place of ``old``, as it was read; None: there is none."""
+        record = new or old
+        assert record is not None
+        index = f"gw:{record.tenant}:{self.kind}s"
+        due_s = None if new is None else new.due_s
+        at_once = due_s is not None and due_s <= time.time()
+        when = "kept" if kept_due else "now" if at_once else "later"
+        revision = 0 if old is None else old.revision + 1
+        text = "" if new is None else _revised(new, revision).model_dump_json()
+        return Change(
+            text=text,
+            revision=revision,
+            keys=(
+                self._key(*_name(record)), index, f"{index}:open", self._due,
+                f"gw:states:{self.kind}", CHANGES,
+            ),
+            args=(
+                "" if old is None else old.stored, text,
+                _ms(record.created_s), record.id, record.member,
+                "" if due_s is None else _ms(due_s), when,
+                "" if old is None else old.status, "" if new is None else new.status,
+                "" if limit is None else limit.of, "" if limit is None else limit.most,
+            ),
+        )  # fmt: skip
 
     async def page(self, tenant: str, limit: int, token: str = "") -> tuple[list[R], str]:
         """Records newest first, and the token for those that follow; empty at the end.
@@ -182,7 +245,7 @@ class Table(Generic[R]):
         """Those of the records that are there."""
         keys = [self._key(tenant, name) for name in ids]
         texts = await self._await(self._redis.mget(keys)) if keys else []
-        return [self._model.model_validate_json(text) for text in texts if text]
+        return [self._parse(text) for text in texts if text]
 
     async def count(self, tenant: str, *, only_open: bool = False) -> int:
         """How many the tenant has."""
@@ -239,34 +302,40 @@ class Table(Generic[R]):
             return ""
         return await self._await(self._redis.get(self._key(tenant, record_id))) or ""
 
-    async def _put(
-        self, text: str, old: R | None, new: R | None, limit: Limit | None = None
-    ) -> str:
-        record = new or old
-        assert record is not None
-        due_s = None if new is None else new.due_s
-        index = f"gw:{record.tenant}:{self.kind}s"
-        reply = await self._await(
+    async def _make(self, *changes: Change) -> tuple[str, int]:
+        status, at = await self._await(
             self._put_script(
-                keys=[
-                    self._key(record.tenant, record.id), index, f"{index}:open", self._due,
-                    f"gw:states:{self.kind}", CHANGES,
-                ],
-                args=[
-                    text, "" if new is None else new.model_dump_json(),
-                    _ms(record.created_s), record.id, record.member,
-                    "" if due_s is None else _ms(due_s),
-                    "" if old is None else old.status, "" if new is None else new.status,
-                    "" if limit is None else limit.of, "" if limit is None else limit.most,
-                ],
+                keys=[key for change in changes for key in change.keys],
+                args=[arg for change in changes for arg in change.args],
             )
-        )  # fmt: skip
-        return str(reply)
+        )
+        return str(status), int(at)
+
+    def _parse(self, text: str) -> R:
+        record = self._model.model_validate_json(text)
+        record._stored = text
+        return record
 
     @staticmethod
     async def _await(reply: Awaitable[Any] | Any) -> Any:
         """redis-py types the replies of both its clients at once; ours is the awaitable one."""
         return await cast(Awaitable[Any], reply)
+
+
+def _name(record: Record) -> tuple[str, str]:
+    return record.tenant, record.id
+
+
+def _revised(record: R, revision: int) -> R:
+    return (
+        record if record.revision == revision else record.model_copy(update={"revision": revision})
+    )
+
+
+def _as_kept(record: R, change: Change) -> R:
+    kept = _revised(record, change.revision)
+    kept._stored = change.text
+    return kept
 
 
 def _claim(member: str, until_ms: int) -> Claim:

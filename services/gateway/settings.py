@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import Field, SecretStr
 
 from services.common.jobs import JobSettings
-from services.common.provenance import ProvenanceSettings
 from services.common.settings import Port, ServiceSettings
 from services.gateway.live.settings import LiveSettings
 from services.gateway.model import EvidenceLevel
@@ -37,7 +36,9 @@ class GatewaySettings(ServiceSettings):
     bootstrap_key: SecretStr | None = Field(
         None, min_length=20, description="the operator's key, which makes tenants' first keys"
     )
-    preprocess_target: str = Field(description="PreprocessService, host:port or dns:///host:port")
+    preprocess_target: str = Field(
+        description="PreprocessService and VerificationService, host:port or dns:///host:port"
+    )
     trainer_target: str = Field(description="TrainerService, host:port or dns:///host:port")
     expression_target: str = Field(
         "", description="ExpressionService for live sessions; without it there are none"
@@ -56,9 +57,6 @@ class GatewaySettings(ServiceSettings):
         "somebody says so and answers for it; `reviewed`, evidence that a reviewer has seen",
     )
     live: LiveSettings = Field(default_factory=LiveSettings, description="live sessions")
-    provenance: ProvenanceSettings = Field(
-        default_factory=ProvenanceSettings, description="how video is marked and signed"
-    )
     jobs: JobSettings = Field(default_factory=JobSettings, description="how job queues behave")
 
     upload_max_bytes: int = Field(4 << 30, gt=0, le=5 << 30, description="largest upload")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from services.common.erased_copies import GONE_WITHIN_S
 from services.common.jobs.model import check_name
 from services.gateway.audit import AuditEntry
 from services.gateway.auth import CallerDep, KeyManagerDep, OperatorDep
@@ -42,7 +43,9 @@ class AuditPage(View):
 
 
 class Receipt(View):
-    """What an erasure has erased. `left` is what a listing found afterwards: nothing."""
+    """What an erasure has erased from object store and database. `left` is what a listing found
+    afterwards: nothing.
+    """
 
     id: str
     collection: Literal["avatars", "dubs", "consents"]
@@ -53,6 +56,10 @@ class Receipt(View):
     records: tuple[str, ...]
     left: Inventory
     erased: Erased
+    copies_gone_by: datetime = Field(
+        description="when no worker that runs has footage or data of it on its own disk any more; "
+        "one that is down removes them when it starts"
+    )
 
 
 class HeldObject(View):
@@ -223,5 +230,5 @@ def _receipt(record: ReceiptRecord) -> Receipt:
         id=record.id, collection=record.collection, why=record.why,
         begun_at=moment(record.begun_s), done_at=moment(record.created_s),
         objects=record.inventory.objects, records=record.inventory.records, left=record.left,
-        erased=record.erased,
+        erased=record.erased, copies_gone_by=moment(record.created_s + GONE_WITHIN_S),
     )  # fmt: skip

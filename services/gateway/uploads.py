@@ -123,8 +123,8 @@ async def look(gateway: Gateway, tenant: str, upload_id: str) -> UploadRecord:
 
 async def check_ready(
     gateway: Gateway, tenant: str, param: str, upload_id: str, kind: UploadKind
-) -> None:
-    """Refuse an upload that cannot be used.
+) -> UploadRecord:
+    """An upload that can be used.
 
     Raises:
         ParamError: there is no such upload, or it is of the other kind.
@@ -149,24 +149,33 @@ async def check_ready(
             reason="UPLOAD_NOT_READY",
             remedy="PUT the file to the upload's URL first; announce it again if that has expired.",
         )
+    return record
 
 
 async def mark_used(gateway: Gateway, tenant: str, upload_id: str, user: str) -> None:
     """Note that ``user``, an avatar or a dub, needs the upload. Raises :class:`NotFound`."""
-    await gateway.tables.uploads.update(
-        tenant, upload_id, lambda old: old.model_copy(update={"used_by": _with(old, user)})
-    )
+    await gateway.tables.uploads.update(tenant, upload_id, lambda old: used(old, user))
+
+
+def used(record: UploadRecord, user: str) -> UploadRecord:
+    """The upload when ``user`` needs it."""
+    return record.model_copy(update={"used_by": _with(record, user)})
 
 
 async def reference(
-    gateway: Gateway, tenant: str, upload_id: str, hashing: asyncio.Semaphore
+    gateway: Gateway, tenant: str, upload_id: str, hashing: asyncio.Semaphore, user: str = ""
 ) -> ObjectRef:
     """What the upload is, by content. The first time, the whole object is read.
+
+    Args:
+        user: who needs it; noted where it is not yet.
 
     Raises:
         NotFound: the upload or its object is gone.
     """
     record = await gateway.tables.uploads.get(tenant, upload_id)
+    if user and user not in record.used_by:
+        await mark_used(gateway, tenant, upload_id, user)
     if not record.sha256:
         async with hashing:
             ref = await asyncio.to_thread(gateway.store.reference, record.key)

@@ -13,6 +13,9 @@ from services.common.local_server import HOST, Server, free_port, redis_server, 
 from services.suite.settings import SuiteSettings
 
 _ROOT = Path(__file__).resolve().parents[2]
+# Who answers requests goes before who renders, and both before who works off a queue.
+_NICE = {"services.renderer": 5, "services.expression": 5}
+_NICE_WORKER = 10
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,13 @@ class _Spec:
     name: str
     arguments: tuple[str, ...]
     port: int | None = None
+
+    @property
+    def nice(self) -> int:
+        """How far it stands back for the others."""
+        if "-work-" in self.name:
+            return _NICE_WORKER
+        return _NICE.get(self.arguments[0], 0)
 
     @property
     def target(self) -> str:
@@ -129,6 +139,7 @@ def _server(spec: _Spec, folder: Path, common: Mapping[str, str], lock_fd: int) 
         lock_fd,
         spec.port,
         answer,
+        spec.nice,
     )
     return server
 

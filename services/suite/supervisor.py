@@ -49,6 +49,7 @@ class Keeper:
         self._due_s = 0.0
         self._began_s = 0.0
         self._backoff_s = _BACKOFF_S
+        self._stands_back = False
 
     def tend(self) -> bool:
         """Look after it; whether something has changed."""
@@ -62,6 +63,8 @@ class Keeper:
         elif self.phase is Phase.STARTING and self.server.ready():
             self.phase = Phase.READY
             log.info("ready", process=self.server.name, seconds=round(now - self._began_s, 1))
+        if not self._stands_back:
+            self._stands_back = self.server.stand_back()
         if self.phase is not before:
             self.since_s = time.time()
         return self.phase is not before
@@ -90,6 +93,7 @@ class Keeper:
             self._on_death(now)
         else:
             self.phase = Phase.STARTING
+            self._stands_back = False
 
     def _on_death(self, now: float) -> None:
         self.deaths += 1

@@ -73,6 +73,7 @@ def _work(settings: TrainerSettings, metrics_port: int) -> None:
         settings.jobs,
         sweep=work.sweep,
         on_finished=WorkerMetrics(JOB_TYPE.queue, REGISTRY).on_finished,
+        tidy=work.tidy,
     )
     _ready(metrics=metrics_port)
     worker.run()

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from services.common.artifacts import download_folder, upload_folder
 from services.common.consents import Scope, require_consent
+from services.common.erased_copies import ErasedCopies
 from services.common.errors import FailedPrecondition, NotFound, PermissionDenied, ServiceError
 from services.common.job_progress import JobProgress, shown_picture
 from services.common.jobs import Job, JobContext, JobState
@@ -64,22 +65,24 @@ class TrainingWork:
         self._redis_url = settings.redis_url.get_secret_value()
         self._datasets = WorkFolders(settings.work_dir / "datasets")
         self._runs = WorkFolders(settings.work_dir / "training")
+        self.tidy = ErasedCopies(
+            self._redis_url,
+            [(self._datasets, settings.trainer_dataset_keep_s), (self._runs, _DEAD_RUN_KEEP_S)],
+        )
 
     def handle(self, context: JobContext, task: TrainingTask) -> TrainingResult:
         """Work on one job, in a process of its own."""
-        self._datasets.tidy(self._settings.trainer_dataset_keep_s)
-        self._runs.tidy(_DEAD_RUN_KEEP_S)
         store = ObjectStore(self._settings.storage)
         run = _Run(context, task, store, self._settings)
-        name = f"{context.job.id}.{context.attempt}"
+        name, of = f"{context.job.id}.{context.attempt}", task.avatar
         fetch = partial(_fetch, store, task)
         try:
             run.check_consent()
             run.progress.report("download")
             # The listing's digest stands for all files of the dataset.
             with (
-                self._datasets.share(task.dataset.listing.sha256, fetch) as dataset,
-                self._runs.own(name) as folder,
+                self._datasets.share(task.dataset.listing.sha256, fetch, of=of) as dataset,
+                self._runs.own(name, of=of) as folder,
             ):
                 # Errors name files by relative paths: nobody learns where they lie here.
                 os.chdir(folder)

@@ -22,8 +22,8 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 def pages(owner: Made) -> list[str]:
     """Every page, by its address."""
     own = [f"avatars/{owner.avatar['id']}", f"dubs/{owner.dub['id']}"]
-    named = ["avatars", "avatars/new", "consents", "dubs", "dubs/new", "live", "keys", "webhooks"]
-    return [*named, "system", *own]
+    named = ["avatars", "avatars/new", "consents", "consents/new", "dubs", "dubs/new", "live"]
+    return [*named, "keys", "webhooks", "system", *own]
 
 
 def test_from_upload_to_a_video_that_plays(

@@ -28,6 +28,7 @@ from services.common.jobs.model import Job, JobSettings, JobState, JobType, Payl
 
 _log = structlog.get_logger(__name__)
 _AWAY_S = 0.5
+_TIDY_S = 5.0
 
 
 class Stop(StrEnum):
@@ -64,6 +65,7 @@ class Worker(Generic[PayloadT, ResultT]):
         sweep: removes from the store what attempts of an ended job wrote and did not publish. It
             is called at least once for each job, some time after its end.
         on_finished: told of every attempt, for metrics.
+        tidy: called at the start and every few seconds, also while a job runs; it must be quick.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Worker(Generic[PayloadT, ResultT]):
         *,
         sweep: Callable[[Job], None] | None = None,
         on_finished: Callable[[Finished], None] | None = None,
+        tidy: Callable[[], None] | None = None,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._redis_url = redis_url
@@ -85,6 +88,8 @@ class Worker(Generic[PayloadT, ResultT]):
         self._on_finished = on_finished or (lambda finished: None)
         self._leases = Leases(connect_worker(redis_url), job_type.prefix, settings)
         self._log = _log.bind(queue=job_type.queue, worker=self.name)
+        self._tidy = tidy or (lambda: None)
+        self._tidied_s = -_TIDY_S
         self._maintained_s = 0.0
         self._busy_s = 0.0
         self._shutdown = False
@@ -196,6 +201,12 @@ class Worker(Generic[PayloadT, ResultT]):
         done = self._leases.maintain()
         if done.lost:
             self._log.warning("took jobs from lost workers", jobs=done.lost)
+        if now_s - self._tidied_s >= _TIDY_S:
+            self._tidied_s = now_s
+            try:
+                self._tidy()
+            except Exception as error:  # the next time will do
+                self._log.warning("disk not tidied", error=repr(error))
 
     def _sweep_one(self) -> None:
         job = self._leases.next_to_sweep()

@@ -1,7 +1,7 @@
 """What happens around every call on the server, whichever of the four kinds it is.
 
-In this order: the request id is taken over or made, the call is counted, the token is checked, a
-deadline is demanded, and whatever the servicer raises becomes a status.
+In this order: the request id is taken over or made, the call is counted, caller and token are
+checked, a deadline is demanded, and whatever the servicer raises becomes a status.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Set
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ import grpc
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.common import logs
-from services.common.errors import ServiceError, Unauthenticated
+from services.common.errors import PermissionDenied, ServiceError, Unauthenticated
 from services.common.rpc.errors import to_status
 from services.common.settings import RpcSettings
 from synctalk.errors import InputError, SyncTalkError
@@ -52,6 +52,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._public = public
         self._token = settings.token.get_secret_value().encode()
         self._max_deadline_s = settings.max_deadline_s
+        self._callers = frozenset(settings.tls.callers if settings.tls else ())
 
     async def intercept_service(
         self,
@@ -99,6 +100,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         with logs.request_scope(given if isinstance(given, str) else None), _count(labels) as ended:
             try:
                 if labels[1] not in self._public:
+                    self._check_caller(context.auth_context())
                     self._check_token(metadata.get("authorization"))
                 self._check_deadline(context.time_remaining())
                 yield
@@ -114,6 +116,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 status = to_status(_presentable(error, labels[2]))
                 ended.code = status.code.name
                 await context.abort(status.code, status.details, status.trailing_metadata)
+
+    def _check_caller(self, shown: Mapping[str, Iterable[bytes]]) -> None:
+        """By the names in its certificate, which the authority has signed."""
+        if not self._callers:
+            return
+        names = {name.decode() for name in shown.get("x509_subject_alternative_name", ())}
+        if not names & self._callers:
+            raise PermissionDenied(
+                "this service takes no calls of this caller",
+                reason="CALLER_NOT_ALLOWED",
+                remedy="Name one of its certificate's names in AVATAR_RPC__TLS__CALLERS.",
+            )
 
     def _check_token(self, given: str | bytes | None) -> None:
         shown = given.encode() if isinstance(given, str) else given or b""

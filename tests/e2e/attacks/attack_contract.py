@@ -20,9 +20,12 @@ from services.gen.avatar.v1 import (
     renderer_pb2,
     session_pb2,
     trainer_pb2,
+    verification_pb2,
 )
 
-PROTOS = (expression_pb2, preprocess_pb2, renderer_pb2, session_pb2, trainer_pb2)
+PROTOS = (
+    expression_pb2, preprocess_pb2, renderer_pb2, session_pb2, trainer_pb2, verification_pb2,
+)  # fmt: skip
 # Nobody needs to be anybody here.
 PUBLIC = {("GET", "/healthz"), ("GET", "/readyz")}
 Ids = Mapping[str, str]

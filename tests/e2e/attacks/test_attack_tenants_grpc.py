@@ -29,12 +29,14 @@ from services.gen.avatar.v1 import (
     session_pb2,
     trainer_pb2,
     types_pb2,
+    verification_pb2,
 )
 
 METHODS = attack_contract.grpc_methods()
 PROCESSES = {
     "ExpressionService": "expression", "PreprocessService": "preprocess",
     "RendererService": "renderer-1", "TrainerService": "trainer",
+    "VerificationService": "preprocess",
 }  # fmt: skip
 _REFUSALS = {
     grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED,
@@ -158,6 +160,17 @@ def _generated(victim: str, own: str, ids: Mapping[str, str], token: str) -> lis
     return [expression_pb2.GenerateRequest(header=each) for each in bad]
 
 
+def _verified(victim: str, own: str, ids: Mapping[str, str], token: str) -> list[Message]:
+    kind = verification_pb2.VerifyFileRequest
+    stolen = f"uploads/{ids['upload_id']}/video.bin"
+    return [
+        *(kind(parent=f"tenants/{own}", upload_key=f"{x}/{stolen}") for x in _foreign(victim, own)),
+        kind(parent=f"tenants/{own}", upload_key=""),
+        kind(parent=f"tenants/{own}/../{victim}", upload_key=f"tenants/{victim}/{stolen}"),
+        kind(parent="tenants/*", upload_key=f"tenants/{victim}/{stolen}"),
+    ]
+
+
 ATTACKS: Mapping[str, Requests] = {
     "ExpressionService.Generate": _generated,
     "PreprocessService.CreatePreprocessJob": _preprocess,
@@ -183,6 +196,7 @@ ATTACKS: Mapping[str, Requests] = {
         trainer_pb2.CancelTrainingJobRequest, "trainingJobs"
     ),
     "TrainerService.WatchTrainingJob": _named(trainer_pb2.WatchTrainingJobRequest, "trainingJobs"),
+    "VerificationService.VerifyFile": _verified,
 }
 
 
@@ -300,6 +314,7 @@ def test_a_message_beyond_the_limit_is_refused(service: str, wire: Wire) -> None
             header=session_pb2.ConnectRequestHeader(token=text)
         ),
         "TrainerService": trainer_pb2.CreateTrainingJobRequest(parent=text),
+        "VerificationService": verification_pb2.VerifyFileRequest(parent=text),
     }[service]
     answer = wire.call(method, [request], token)
     assert isinstance(answer, Refusal)

@@ -56,6 +56,11 @@ class RunningService:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
+    def children(self) -> list[int]:
+        """Processes that it has started, and that run."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()

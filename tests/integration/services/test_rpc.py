@@ -370,6 +370,25 @@ def test_mutual_tls_admits_only_our_own(tmp_path: Path) -> None:
             assert wrapped.version() == "TLSv1.3"
 
 
+def test_a_service_takes_calls_of_the_callers_that_it_names(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ours")
+    server_tls = authority.issue("server")
+    environment = {
+        f"RPC__TLS__{name.upper()}": str(getattr(server_tls, name))
+        for name in ("certificate", "key", "authority")
+    }
+    environment["RPC__TLS__CALLERS"] = json.dumps(["gateway.internal", "dubbing.internal"])
+    with probe(tmp_path, **environment) as running:
+        for name in ("gateway", "dubbing"):
+            tls = authority.issue(name, f"{name}.internal")
+            settings = RPC.model_copy(update={"tls": tls})
+            assert ask(running.target, "echo secure", settings) == "secure"
+        tls = authority.issue("trainer", "trainer.internal", "127.0.0.1")
+        with pytest.raises(errors.PermissionDenied) as refused:
+            ask(running.target, "echo", RPC.model_copy(update={"tls": tls}))
+        assert refused.value.reason == "CALLER_NOT_ALLOWED"
+
+
 def test_a_peer_called_by_its_address_may_show_a_name_that_all_peers_have(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ours")
     server_tls = authority.issue("server", "peers.internal")

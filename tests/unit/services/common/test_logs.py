@@ -35,6 +35,17 @@ logs.logger("ours").info("after")
     assert "request_id" not in after
 
 
+def test_a_command_line_that_configures_nothing_has_its_stdout_to_itself() -> None:
+    """Where a command's answer stands, for programs."""
+    body = (
+        "from services.common import logs\nlog = logs.logger('ours')\n"
+        "log.info('backup made', keys=3)\nlog.warning('the store is away', tries=2)"
+    )
+    done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert done.stderr == "level='warning' event='the store is away' tries=2\n"
+
+
 def test_a_traceback_is_in_its_line() -> None:
     ours, theirs = logged("""
 try:

@@ -74,6 +74,28 @@ def test_a_killed_process_is_started_again(keep: Callable[[str], Keeper]) -> Non
     assert keeper.state().deaths == 1
 
 
+def test_a_process_that_is_to_stand_back_does_with_all_its_threads(
+    keep: Callable[[str], Keeper],
+) -> None:
+    busy = (
+        "import threading; threading.Thread(target=__import__('time').sleep, args=(600,)).start()"
+    )
+    keeper = keep(f"{busy}; {_SAYS_READY}")
+    keeper.server.nice = 5
+    level = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
+
+    def stands_back(keeper: Keeper) -> bool:
+        pid, own = keeper.state().pid, Path("/proc/self/autogroup")
+        if keeper.phase is not Phase.READY or pid is None:
+            return False
+        threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+        assert len(threads) == 2
+        assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {level}
+        return not own.exists() or f"nice {level}" in Path(f"/proc/{pid}/autogroup").read_text()
+
+    tended_until(keeper, stands_back)
+
+
 def test_one_that_keeps_dying_is_started_less_and_less_often(keep: Callable[[str], Keeper]) -> None:
     keeper = keep("raise SystemExit(3)")
     began = time.monotonic()

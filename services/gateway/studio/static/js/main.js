@@ -2,7 +2,8 @@
 
 import { Api } from "./api.js";
 import { fill, h, announce } from "./dom.js";
-import { forgetKey, saveKey, savedKey, whoIs } from "./session.js";
+import { comeBack, provider } from "./oidc.js";
+import { forgetKey, refused, saveKey, savedKey, whoIs } from "./session.js";
 import { note } from "./parts/page.js";
 import { problem } from "./parts/problem.js";
 import { shell } from "./shell.js";
@@ -15,6 +16,9 @@ import { dubPage } from "./pages/dub.js";
 import { newDubPage } from "./pages/new-dub.js";
 import { livePage } from "./pages/live.js";
 import { consentsPage } from "./pages/consents.js";
+import { consentPage } from "./pages/consent.js";
+import { newConsentPage } from "./pages/new-consent.js";
+import { receiptPage } from "./pages/receipt.js";
 import { keysPage } from "./pages/keys.js";
 import { systemPage } from "./pages/system.js";
 import { verifyPage } from "./pages/verify.js";
@@ -25,6 +29,9 @@ const ROUTES = [
   ["/avatars/new", "avatars", "New avatar", newAvatarPage],
   ["/avatars/:id", "avatars", "Avatar", avatarPage],
   ["/consents", "avatars", "Consents", consentsPage],
+  ["/consents/new", "avatars", "New consent", newConsentPage],
+  ["/consents/:id", "avatars", "Consent", consentPage],
+  ["/receipts/:id", "avatars", "Receipt", receiptPage],
   ["/dubs", "dubs", "Dubs", dubsPage],
   ["/dubs/new", "dubs", "New dub", newDubPage],
   ["/dubs/:id", "dubs", "Dub", dubPage],
@@ -34,6 +41,7 @@ const ROUTES = [
   ["/webhooks", "webhooks", "Webhooks", webhooksPage],
   ["/system", "system", "System", systemPage],
 ];
+const HOMES = { operator: "/system", reviewer: "/consents" };
 const OPERATORS = new Set(["keys", "system"]);
 
 const app = document.getElementById("app");
@@ -42,28 +50,38 @@ let leaving = new AbortController();
 start();
 
 async function start() {
-  const key = savedKey();
+  let key = savedKey();
+  try {
+    const token = await comeBack();
+    if (token) key = token;
+  } catch (error) {
+    showSignIn({ error });
+    return;
+  }
   if (!key) {
     showSignIn();
     return;
   }
   const api = new Api(key);
   try {
-    enter(api, await whoIs(api), false);
+    const me = await whoIs(api);
+    saveKey(key);
+    enter(api, me, false);
   } catch (error) {
-    if (error.status === 401) {
+    if (error.status === 401 || error.code === "TOKEN_WITHOUT_TENANT") {
       forgetKey();
-      showSignIn("The key of this tab is no longer taken. Sign in with another.");
+      showSignIn(error.status === 401 ? { said: refused(key) } : { error });
     } else {
       fill(app, h("main", { class: "signin" }, h("div", { class: "signin-box" }, problem(error, { onRetry: start }))));
     }
   }
 }
 
-function showSignIn(said = "") {
+async function showSignIn(why = {}) {
   leaving.abort();
   document.title = "Sign in · Studio";
-  fill(app, signIn({ said, onKey: async (key) => {
+  const oidc = await provider();
+  fill(app, signIn({ ...why, oidc, onKey: async (key) => {
     const api = new Api(key);
     const me = await whoIs(api);
     saveKey(key);
@@ -74,13 +92,13 @@ function showSignIn(said = "") {
 function enter(api, me, moved) {
   api.onRefused = () => {
     forgetKey();
-    showSignIn("The key is no longer taken. Sign in with another.");
+    showSignIn({ said: refused(api.key) });
   };
   const signOut = () => {
     window.removeEventListener("hashchange", route);
     forgetKey();
     location.hash = "";
-    showSignIn("Signed out.");
+    showSignIn({ said: "Signed out." });
   };
   const frame = shell(me, signOut);
   fill(app, frame.element);
@@ -95,7 +113,7 @@ function enter(api, me, moved) {
     leaving.abort();
     leaving = new AbortController();
     const [path, query] = location.hash.slice(1).split("?");
-    const home = me.role === "operator" ? "/system" : "/avatars";
+    const home = HOMES[me.role] ?? "/avatars";
     const found = match(path && path !== "/" ? path : home);
     if (!found) {
       show("", "Not found", note("warn", h("h1", { tabIndex: -1 }, "There is no such page"), h("a", { href: `#${home}` }, "Go to the beginning")));

@@ -1,4 +1,4 @@
-// Who is signed in. The key lives in this tab and is gone with it.
+// Who is signed in. The key, or the identity provider's token, lives in this tab and is gone with it.
 
 const KEY = "studio.key";
 
@@ -6,6 +6,11 @@ const KEY = "studio.key";
 export const savedKey = () => sessionStorage.getItem(KEY) ?? "";
 export const saveKey = (key) => sessionStorage.setItem(KEY, key);
 export const forgetKey = () => sessionStorage.removeItem(KEY);
+
+/** What to say when it is no longer taken. */
+export const refused = (key) => (key.startsWith("avk_")
+  ? "The key of this tab is no longer taken. Sign in with another."
+  : "Your sign-in has ended. Sign in again.");
 
 /** Tenant, role, quotas of the key; the operator's belongs to no tenant. */
 export async function whoIs(api) {

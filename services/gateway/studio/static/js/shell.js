@@ -3,6 +3,7 @@
 import { fill, h } from "./dom.js";
 import { icon, mark } from "./parts/icons.js";
 import { themeSwitch } from "./parts/theme-switch.js";
+import { ROLES } from "./words.js";
 
 const PLACES = [
   ["avatars", "Avatars"],
@@ -14,7 +15,6 @@ const PLACES = [
 ];
 const PARENTS = { webhooks: "keys" }; // the operator's key has keys and no webhooks
 const OF_OPERATOR = new Set(["keys", "system"]);
-const ROLES = { operator: "Operator", admin: "Admin", member: "Member" };
 
 /** The frame; `show(section, path, page)` puts a page in. */
 export function shell(me, signOut) {

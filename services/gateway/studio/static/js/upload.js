@@ -6,13 +6,14 @@ const TYPES = {
   video: /^video\/[\w.+-]+$/,
   audio: /^(audio|video)\/[\w.+-]+$/,
   image: /^image\/(png|jpeg|webp)$/,
+  document: /^(application\/pdf|image\/(png|jpeg|webp))$/,
 };
 
 /**
  * Announce and send a file.
  * @param {Api} api
  * @param {File} file
- * @param {"video"|"audio"|"image"} kind
+ * @param {"video"|"audio"|"image"|"document"} kind
  * @param {object} options
  * @param {AbortSignal} [options.signal] stops it
  * @param {function(number, number): void} [options.onProgress] told of bytes sent, and of all

@@ -11,11 +11,26 @@ export const STATES = {
   failed: ["Failed", "bad"],
   dead: ["Failed", "bad"],
   cancelled: ["Cancelled", "warn"],
+  draft: ["Needs evidence", "warn"],
+  in_review: ["In review", "busy"],
+  refused: ["Refused", "bad"],
+  approved: ["Approved", "good"],
   active: ["Active", "good"],
   revoked: ["Revoked", "bad"],
   expired: ["Expired", "warn"],
   pending: ["On its way", "busy"],
   delivered: ["Delivered", "good"],
+};
+
+export const ROLES = { operator: "Operator", admin: "Admin", member: "Member", reviewer: "Reviewer", viewer: "Viewer" };
+
+/** What a consent may be for. */
+export const SCOPES = { avatar: "Making avatars", dub: "Dubs", live: "Speaking live" };
+
+/** What a consent rests on. */
+export const EVIDENCE = {
+  declared: ["A declaration", "You record it and answer for it"],
+  reviewed: ["Evidence", "The person reads it on camera or signs it, and somebody else looks at that"],
 };
 
 /** What webhooks can hear of. */

@@ -157,7 +157,7 @@ function spoken(context, avatar) {
 function consentCard({ api, signal }, avatar) {
   return card("Consent", loaded("Loading the consent", () => api.get(`consents/${avatar.consent}`, { signal }), (consent) => [
     h("div", null, badge(consent.state)),
-    h("p", null, h("strong", null, consent.subject_name), ", told by ", consent.granted_by, ` on ${day(consent.created_at)}.`),
+    h("p", null, h("a", { href: `#/consents/${consent.id}` }, consent.subject_name), ", told by ", consent.granted_by, ` on ${day(consent.created_at)}.`),
     consent.statement && h("p", { class: "statement small soft" }, consent.statement),
     consent.expires_at && h("p", { class: "small soft" }, `Valid until ${day(consent.expires_at)}.`),
     consent.revoked_at && h("p", { class: "small" }, `Revoked ${moment(consent.revoked_at)}: nothing new is made with this avatar. Delete erases what there is.`),

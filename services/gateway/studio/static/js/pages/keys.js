@@ -5,13 +5,14 @@ import { ago, moment } from "../format.js";
 import { button, busy, card, copyButton, empty, link, loaded, note, page } from "../parts/page.js";
 import { confirm } from "../parts/dialog.js";
 import { field, input, select } from "../parts/fields.js";
+import { ROLES } from "../words.js";
 
 export function keysPage(context) {
   const { me } = context;
   const about = "Programs and people call the suite with a key. Each belongs to one tenant.";
-  if (me.role === "member") {
+  if (me.role !== "admin" && me.role !== "operator") {
     return page({ title: "API keys", about, actions: [link("Webhooks", "#/webhooks")] }, note("info", h("h3", null, "This key may not manage keys"),
-      h("p", null, "It has the role member. Ask an admin of your tenant, or sign in with an admin's key.")));
+      h("p", null, `It has the role ${me.role}. Ask an admin of your tenant, or sign in with an admin's key.`)));
   }
   const once = h("div", { class: "slot" });
   const list = h("div", { class: "slot" });
@@ -35,7 +36,7 @@ function newKey({ api, me, signal }, made, choose) {
   const operator = me.role === "operator";
   const name = input({ name: "name", required: true, maxLength: 200, placeholder: "Build server" });
   const named = field("What it is for", name);
-  const role = select([["member", "Member: makes avatars and dubs"], ["admin", "Admin: manages keys too"]], { name: "role" });
+  const role = select([["member", "Member: makes avatars and dubs"], ["admin", "Admin: manages keys too"], ["reviewer", "Reviewer: decides on evidence of consent"], ["viewer", "Viewer: looks on"]], { name: "role" });
   const tenant = input({ name: "tenant", placeholder: "acme", required: operator });
   const ofTenant = field("Tenant", tenant, "Its name; a new one is begun with its first key.");
   const place = h("div", { class: "slot" });
@@ -77,7 +78,7 @@ function keyList({ api, me, signal }, tenant, again) {
     const own = key.id === me.key;
     return h("tr", null,
       h("td", { data: { label: "Name" } }, h("span", null, h("strong", null, key.name), own && h("span", { class: "soft small" }, " (this one)"))),
-      h("td", { data: { label: "Role" } }, key.role === "admin" ? "Admin" : "Member"),
+      h("td", { data: { label: "Role" } }, ROLES[key.role]),
       h("td", { data: { label: "Made" } }, h("span", { title: moment(key.created_at) }, ago(key.created_at))),
       h("td", { data: { label: "Id" } }, h("code", null, key.id)),
       h("td", { class: "end" }, h("span", null, button("Revoke", { kind: "danger small", "aria-label": `Revoke ${key.name}`, on: () => revoke(key, own) }))));

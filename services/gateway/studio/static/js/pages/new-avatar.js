@@ -6,7 +6,8 @@ import { PRESETS } from "../words.js";
 import { upload } from "../upload.js";
 import { icon } from "../parts/icons.js";
 import { button, busy, card, loaded, note, page } from "../parts/page.js";
-import { check, choices, dropZone, field, input, select, textarea } from "../parts/fields.js";
+import { choices, dropZone, field, input, select } from "../parts/fields.js";
+import { agreed, consentForm } from "../parts/consent.js";
 import { progressBar } from "../parts/progress.js";
 
 const MIN_S = 10;
@@ -23,9 +24,10 @@ export function newAvatarPage(context) {
   const steps = h("div", { class: "numbered" }, consentStep, videoStep);
 
   const onConsent = (consent) => {
+    if (consent.state !== "active") return context.go(`/consents/${consent.id}`); // evidence first
     fill(consentStep, heading("The person's consent"), given(consent, () => begin()));
     fill(videoStep, heading("The video"), videoForm(context, consent));
-    videoStep.querySelector("input[type=file]")?.focus();
+    return videoStep.querySelector("input")?.focus();
   };
   const begin = () => {
     fill(consentStep, heading("The person's consent"), h("div", { class: "earlier" }, loaded("Looking for earlier consents",
@@ -35,6 +37,8 @@ export function newAvatarPage(context) {
     fill(videoStep, heading("The video"), h("p", { class: "soft" }, "Comes after the consent."));
   };
   begin();
+  const chosen = context.query.get("consent");
+  if (chosen) context.api.get(`consents/${chosen}`, { signal: context.signal }).then(onConsent, () => {});
   return page({
     title: "New avatar", back: ["#/avatars", "Avatars"],
     about: "An avatar shows a real person. It is made only with that person's consent, which stays on record and can be revoked at any time.",
@@ -44,63 +48,7 @@ export function newAvatarPage(context) {
 const heading = (words) => h("div", { class: "card-head" }, h("h2", null, words));
 
 function given(consent, again) {
-  return [
-    note("good", h("p", null, h("strong", null, consent.subject_name), " agreed; told by ", h("strong", null, consent.granted_by),
-      ` on ${day(consent.created_at)}${consent.expires_at ? `, until ${day(consent.expires_at)}` : ""}.`),
-    consent.statement && h("p", { class: "statement small" }, consent.statement)),
-    h("div", null, button("Use another consent", { kind: "small", on: again })),
-  ];
-}
-
-function consentForm({ api, signal }, onConsent) {
-  const who = input({ name: "subject", required: true, placeholder: "Ann Example" });
-  const by = input({ name: "by", required: true, placeholder: "Ann Example" });
-  const until = input({ name: "until", type: "date", min: new Date(Date.now() + 86_400_000).toISOString().slice(0, 10) });
-  const text = textarea({ name: "statement", required: true, rows: 4 });
-  const sure = check("This person has agreed to the statement above, and I can show it.", { name: "sure", required: true });
-  const fields = {
-    who: field("Who is in the video", who, "The person's name, for the record."),
-    by: field("Who gave the consent", by, "The person, or whoever may speak for them."),
-    text: field("What they agreed to", text, "Change it to what was really agreed."),
-    until: field("Valid until (optional)", until, "No new work after that day."),
-  };
-  const place = h("div", { class: "slot" });
-  const next = h("button", { type: "submit", class: "button primary" }, "Record consent and continue");
-  let written = false;
-  text.addEventListener("input", () => { written = true; });
-  const suggest = () => {
-    if (!written) text.value = statement(who.value.trim());
-    if (!by.dataset.written) by.value = who.value;
-  };
-  by.addEventListener("input", () => { by.dataset.written = "yes"; });
-  who.addEventListener("input", suggest);
-  suggest();
-
-  const submit = async (event) => {
-    event.preventDefault();
-    if (!who.value.trim()) return fields.who.fail("Name the person.");
-    if (!by.value.trim()) return fields.by.fail("Say who gave it.");
-    if (!text.value.trim()) return fields.text.fail("Write down what was agreed.");
-    const box = sure.querySelector("input");
-    if (!box.checked) {
-      fill(place, note("warn", h("p", null, "Tick that the person has agreed. Without consent no avatar is made.")));
-      box.focus();
-      return undefined;
-    }
-    const body = {
-      subject_name: who.value.trim(), granted_by: by.value.trim(), statement: text.value.trim(),
-      ...(until.value && { expires_at: new Date(`${until.value}T23:59:59`).toISOString() }),
-    };
-    const consent = await busy(next, "Recording", place, () => api.post("consents", body, { signal }));
-    return consent && onConsent(consent);
-  };
-
-  return h("form", { class: "form", noValidate: true, on: { submit } },
-    h("div", { class: "pair" }, fields.who, fields.by), fields.text, fields.until, sure, place, h("div", null, next));
-}
-
-function statement(name) {
-  return `${name || "I"} agree${name ? "s" : ""} that a talking avatar is made of ${name ? "their" : "my"} face and voice from the video handed in, and that it may speak texts and recordings given to it. The consent can be revoked at any time; the avatar and everything made with it are then erased.`;
+  return [agreed(consent), h("div", null, button("Use another consent", { kind: "small", on: again }))];
 }
 
 function earlier(known, onConsent) {
@@ -117,18 +65,19 @@ function videoForm({ api, signal, go }, consent) {
   const named = field("Name of the avatar", name);
   const remark = h("div", { class: "slot" });
   const place = h("div", { class: "slot" });
-  const zone = dropZone({
+  const reviewed = consent.evidence?.footage; // such a consent is for this footage alone
+  const zone = reviewed ? note("good", h("p", null, "Made of the footage that was reviewed with the consent.")) : dropZone({
     label: "a video", accept: "video/*", hint: "MP4, MOV, WebM or MKV, 512 pixels or more",
     preview: (picked) => look(picked, remark),
     onFile: (picked) => { file = picked; if (!picked) fill(remark); },
   });
   const sizePx = select([["256", "256 × 256, quick"], ["512", "512 × 512"], ["768", "768 × 768, slow"]], { name: "size", value: "512" });
   sizePx.value = "512";
-  const send = h("button", { type: "submit", class: "button primary" }, icon("upload"), "Upload and make the avatar");
+  const send = h("button", { type: "submit", class: "button primary" }, icon("upload"), reviewed ? "Make the avatar" : "Upload and make the avatar");
 
   const submit = async (event) => {
     event.preventDefault();
-    if (!file) {
+    if (!file && !reviewed) {
       fill(place, note("warn", h("p", null, "Choose a video first.")));
       return undefined;
     }
@@ -141,7 +90,7 @@ function videoForm({ api, signal, go }, consent) {
     form.hidden = true;
     bar.update(0, "Starting");
     const body = await busy(send, "Uploading", place, async () => {
-      const video = await upload(api, file, "video", {
+      const video = reviewed ?? await upload(api, file, "video", {
         signal: stopping.signal,
         onProgress: (done, all) => bar.update(done / all, `Uploading, ${size(done)} of ${size(all)}`),
       });
