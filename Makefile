@@ -16,7 +16,8 @@ AUDIO ?=
 SEED  ?= 1
 OUT   ?= out/demo
 
-# Processes that run the tests; more of them need more cores and memory (about 4 GB each).
+# Processes that run the tests; more of them need more cores and memory (about 4 GB each). A core is
+# for one of them: threads of torch and BLAS that wait for each other would cost a tenth more.
 TEST_WORKERS ?= 2
 
 # These want the avatar and dataset that real_subject.py makes; those are parts of others; and gpu.sh
@@ -54,7 +55,8 @@ down: ## Stop them; no process is left behind, the data stays
 	$(BIN)/avatar down
 
 test: $(STAMP) ## All tests (at most 15 minutes on two cores)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
+	  $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 check: $(STAMP) $(BUF) ## Lint, format, types, import directions, contracts, public API
 	$(BIN)/ruff check .

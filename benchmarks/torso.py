@@ -192,8 +192,8 @@ def rendered(person: Avatar, pair: Pair) -> dict[tuple[str, str], Image]:
         neck: Neck | None = None
         if torso == "restored":
             neck = next(person.necks(at, pair.lips))
-            assert neck is not None
-            lay_neck(plate, neck)
+            if neck is not None:
+                lay_neck(plate, neck)
         crop = next(person.render_yuv(driving, [plate]))
         if portrait == "portrait":
             person.blend_into(source, crop, person.source_mesh[pair.index], neck)
@@ -348,7 +348,8 @@ def cost_ms(person: Avatar) -> dict[str, float]:
     necks = list(person.necks(order, shut))
     decoded = time.process_time()
     for neck in necks:
-        lay_neck(plate, neck)
+        if neck is not None:
+            lay_neck(plate, neck)
     laid = time.process_time()
     for m in mesh:
         person.blend_into(source, plate, m)

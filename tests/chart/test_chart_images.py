@@ -80,6 +80,14 @@ def test_torch_is_where_it_is_needed() -> None:
     }  # fmt: skip
 
 
+def test_the_gateway_decodes_nothing_and_stays_small() -> None:
+    """Strangers' pictures and manifests are read elsewhere; PyAV is there for WebRTC's sound."""
+    inside = _closure(_requirements_of("gateway"))
+    assert not {"numpy", "opencv-python-headless", "c2pa-python", "torch", "scipy"} & inside
+    proven = json.loads((ROOT / "images" / "proven.json").read_text())["gateway"]
+    assert proven["megabytes"] < 400
+
+
 def test_the_chart_names_the_ray_that_is_installed() -> None:
     pinned = re.findall(r"^ray==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     (service,) = of_kind(render("ray"), "RayService")

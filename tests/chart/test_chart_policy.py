@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 from chart_render import CASES, NAMESPACE, RELEASE, Manifest, Pod, of_kind, pods, render
 
+from services.preprocess.verification import AT_ONCE
+from synctalk.media.limits import GIB
+from synctalk.provenance.verifying import LIMITS
+
 # The bootstrap job makes one Secret; Ray's head holds the autoscaler, which makes pods.
 _TALKS_TO_KUBERNETES = {"bootstrap", "renderer"}
 _COMPONENT = "app.kubernetes.io/component"
@@ -44,6 +48,16 @@ def test_pods_say_what_they_need_and_may_take(case: str) -> None:
         resources = container["resources"]
         assert {"cpu", "memory"} <= set(resources["requests"]), pod.name
         assert "memory" in resources["limits"], pod.name
+
+
+@pytest.mark.parametrize("case", ["default", "values-small.yaml", "values-production.yaml"])
+def test_no_file_that_is_verified_can_end_its_pod(case: str) -> None:
+    """What decodes it is stopped before the pod's memory is used up."""
+    (pod,) = (pod for pod in pods(render(case)) if pod.part == "preprocess")
+    limit = pod.containers[0]["resources"]["limits"]["memory"]
+    assert limit.endswith("Gi")
+    server_and_verifiers = 0.1 + AT_ONCE * 0.2 + AT_ONCE * 0.1  # and decoders before they decode
+    assert int(limit[:-2]) >= server_and_verifiers + AT_ONCE * LIMITS.memory_bytes / GIB
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -109,14 +109,14 @@ def test_who_marks_signs_and_verifies_has_the_same_key_and_only_the_signer_its_p
             variables = {v["name"]: v for v in container["env"] if "PROVENANCE" in v["name"]}
             if variables:
                 told[pod.part] = variables
-        assert set(told) == {"gateway", "renderer", "dubbing-worker"}
+        assert set(told) == {"preprocess", "renderer", "dubbing-worker"}
         (secret,) = {
             str(variables[f"{_PROVENANCE}KEY"]["valueFrom"]) for variables in told.values()
         }
         assert "watermark-key" in secret
         named = {part: {n for n in names if f"{_PROVENANCE}{n}" in v} for part, v in told.items()}
         assert named["dubbing-worker"] == set(names)
-        assert named["gateway"] == set(names) & {"TRUSTED"}
+        assert named["preprocess"] == set(names) & {"TRUSTED"}
         assert not named["renderer"]
     volumes = {
         pod.part: volume["secret"].get("items")
@@ -125,7 +125,26 @@ def test_who_marks_signs_and_verifies_has_the_same_key_and_only_the_signer_its_p
         if volume["name"] == "signer"
     }
     ca = [{"key": "ca.crt", "path": "ca.crt"}]
-    assert volumes == {"gateway": ca, "dubbing-worker": None}
+    assert volumes == {"preprocess": ca, "dubbing-worker": None}
+
+
+@pytest.mark.parametrize("case", ["tls-issued", "ray-tls-external", "values-production.yaml"])
+def test_a_service_takes_calls_of_those_alone_who_have_business_with_it(case: str) -> None:
+    """By names that their certificates hold."""
+    names = {
+        name: certificate["metadata"]["labels"]["app.kubernetes.io/component"]
+        for certificate in of_kind(render(case), "Certificate")
+        for name in certificate["spec"]["dnsNames"]
+    }
+    taken = {}
+    for pod, container, _ in _ours(case):
+        told = {v["name"]: v.get("value", "") for v in container["env"]}
+        if (callers := told.get(f"{PREFIX}RPC__TLS__CALLERS")) is not None:
+            taken[pod.part] = {names[each] for each in json.loads(callers)}
+    live = {"gateway"} if case == "values-production.yaml" else set()
+    makers = {"dubbing-worker"} | live
+    wanted = {"preprocess": {"gateway"}, "trainer": {"gateway"}, "expression": makers}
+    assert taken == wanted | ({"renderer": makers} if case == "tls-issued" else {})
 
 
 @pytest.mark.parametrize("case", ["backup", "backup-external"])

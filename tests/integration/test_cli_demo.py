@@ -16,14 +16,15 @@ import pytest
 import torch
 from tiny import CONFIG, TinySubject
 
-from synctalk.avatar import Avatar
+from synctalk.avatar import Avatar, Scene
 from synctalk.bundle import AvatarBundle
 from synctalk.dataset import SubjectDataset
 from synctalk.dubbing import dubbed_frames
 from synctalk.errors import BundleError, Cancelled, TrainingError
 from synctalk.face_sync import LAYOUT
-from synctalk.media import VideoReader, probe, read_audio, rgb_to_yuv, write_wav
+from synctalk.media import VideoReader, Yuv420, probe, read_audio, rgb_to_yuv, write_wav
 from synctalk.progress import ProgressEvent
+from synctalk.render.torso import lay_neck
 from synctalk.training import train
 from synctalk.training.trainer import BAKE_BOUND_PX, Trainer
 
@@ -133,6 +134,39 @@ def test_a_frame_does_not_depend_on_its_neighbours(demo: Demo) -> None:
     alone = list(avatar.render_yuv(avatar.source[slice(7, 9)], reader.iter_yuv(7, 9)))
     for together, by_itself in zip(run[7:9], alone, strict=True):
         assert np.abs(together.y.astype(int) - by_itself.y).max() <= 1
+
+
+@pytest.mark.parametrize("wide_open", [False, True])
+def test_a_portrait_is_the_whole_head_blended_in_though_only_the_face_is_rendered(
+    demo: Demo, wide_open: bool
+) -> None:
+    avatar = Avatar.load(demo.out / "avatar", "cpu")
+    bundle, first, n = avatar.bundle.path, 20, 6
+    order = np.arange(first, first + n)
+    own = avatar.source[order]
+    lip = avatar.source.lip[[avatar.mouth_opening_mm(avatar.source.lip).argmin()]].repeat(n, 0)
+    driving = own if wide_open else dataclasses.replace(own, lip=lip)
+    necks = list(avatar.necks(order, driving.lip))
+
+    def decoded(name: str) -> list[Yuv420]:
+        return list(VideoReader(bundle / name).iter_yuv(first, first + n))
+
+    plates, again = decoded("plates.mp4"), decoded("plates.mp4")
+    for plate, other, neck in zip(plates, again, necks, strict=True):
+        if neck is not None:
+            lay_neck(plate, neck)
+            lay_neck(other, neck)
+    whole = decoded("source.mp4")
+    for index, source, crop, neck in zip(
+        order, whole, avatar.render_yuv(driving, plates), necks, strict=True
+    ):
+        avatar.blend_into(source, crop, avatar.source_mesh[index], neck)
+    scenes = map(Scene, order.tolist(), decoded("source.mp4"), again, necks)
+    for ours, wanted in zip(avatar.render_portraits(driving, scenes), whole, strict=True):
+        for plane, expected in zip(ours, wanted, strict=True):
+            difference = np.abs(plane.astype(int) - expected)
+            assert difference.max() <= 1
+            assert difference.mean() < 0.001
 
 
 def test_the_torso_is_restored_under_a_closing_jaw_and_nowhere_else(demo: Demo) -> None:

@@ -69,7 +69,24 @@ valueFrom:
   value: /etc/avatar/tls/ca.crt
 - name: AVATAR_RPC__TLS__SERVER_NAME
   value: {{ .root.Values.tls.serverName | quote }}
+{{- with include "avatar.rpc.callers" . }}
+- name: AVATAR_RPC__TLS__CALLERS
+  value: {{ . | quote }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Whose calls a part takes, by the names in their certificates: where cert-manager gives every part one
+     of its own. Not the gateway, which serves backends from elsewhere, nor Ray, whose proxy sees none. */}}
+{{- define "avatar.rpc.callers" -}}
+{{- $seen := not (and (eq .name "renderer") (eq .root.Values.renderer.mode "ray")) -}}
+{{- if and .grpc (not .http) .root.Values.tls.certManager.enabled $seen -}}
+{{- $names := list -}}
+{{- range without .from "test" "bootstrap" -}}
+{{- $names = append $names (include "avatar.host" (dict "root" $.root "name" .)) -}}
+{{- end -}}
+{{- toJson $names -}}
+{{- end -}}
 {{- end }}
 
 {{/* clients and workers of a queue are told the same */}}

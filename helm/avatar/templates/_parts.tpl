@@ -17,7 +17,6 @@ gateway:
   args: [-m, services.gateway]
   env:
     {{- include "avatar.env.of.gateway" $of | nindent 4 }}
-  certificates: verifies
   http: true
   {{- if $v.gateway.live.enabled }}
   grpc: true
@@ -34,13 +33,14 @@ preprocess:
   service: preprocess
   args: [-m, services.preprocess, serve]
   env:
-    {{- include "avatar.env.jobs" $of | nindent 4 }}
+    {{- include "avatar.env.of.preprocess" $of | nindent 4 }}
+  certificates: verifies
   grpc: true
   metrics: 9090
   port: 50051
   grace: 45
   from: [gateway, test]
-  to: [redis]
+  to: [redis, storage]
 trainer:
   service: trainer
   args: [-m, services.trainer, serve]
@@ -130,7 +130,6 @@ dubbing-worker:
 {{ include "avatar.env.target" (dict "root" .root "variable" "AVATAR_PREPROCESS_TARGET" "name" "preprocess") }}
 {{ include "avatar.env.target" (dict "root" .root "variable" "AVATAR_TRAINER_TARGET" "name" "trainer") }}
 {{ include "avatar.env.jobs" . }}
-{{ include "avatar.env.provenance" (dict "root" .root "certificates" "verifies") }}
 {{- if .root.Values.gateway.live.enabled }}
 {{ include "avatar.env.live" . }}
 {{- end }}
@@ -163,6 +162,12 @@ dubbing-worker:
 {{/* of what users reach */}}
 {{- define "avatar.scheme" -}}
 {{ ternary "http" "https" (and .Values.ingress.enabled (not .Values.ingress.tlsSecret)) }}
+{{- end }}
+
+{{/* it also verifies files that users upload */}}
+{{- define "avatar.env.of.preprocess" -}}
+{{ include "avatar.env.jobs" . }}
+{{ include "avatar.env.provenance" (dict "root" .root "certificates" "verifies") }}
 {{- end }}
 
 {{- define "avatar.env.of.expression" -}}
