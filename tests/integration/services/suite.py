@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -27,6 +28,15 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
 TOKEN = "a token that all services share"
 RPC = RpcSettings(token=SecretStr(TOKEN))
+
+
+def child_processes(pid: int) -> list[int]:
+    """Processes that this one has started, and that run."""
+    running: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended since
+            running += map(int, (thread / "children").read_text().split())
+    return running
 
 
 @dataclass
@@ -58,8 +68,7 @@ class RunningService:
 
     def children(self) -> list[int]:
         """Processes that it has started, and that run."""
-        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+        return child_processes(self.process.pid)
 
     def kill(self) -> None:
         self.process.kill()

@@ -20,6 +20,7 @@ import grpc
 import pytest
 import redis
 from pydantic import SecretStr
+from suite import child_processes
 
 from services.common.jobs.connect import connect_worker
 from services.common.local import LocalServers
@@ -60,12 +61,7 @@ class Running:
 
     def children(self) -> list[int]:
         """Those who work on a job."""
-        task = Path(f"/proc/{self.process.pid}/task")
-        return [
-            int(pid)
-            for thread in task.iterdir()
-            for pid in (thread / "children").read_text().split()
-        ]
+        return child_processes(self.process.pid)
 
 
 @dataclass(frozen=True)
