@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synctalk.benchmark.markup import number, title_of
+from synctalk.benchmark.report import read_results
 from synctalk.benchmark.result import CellResult
 from synctalk.benchmark.tables import Group, grouped, trained_words
 
@@ -24,13 +25,12 @@ COLUMNS = (
 
 def main() -> None:
     """Put the tables between the marks."""
-    raw = json.loads((FOLDER / "results" / "paper.json").read_text())
     where = FOLDER / "results" / "paper.json"
-    cells = [CellResult.from_json(json.dumps(cell), where) for cell in raw["cells"]]
+    cells, missing = read_results([where]), json.loads(where.read_text())["missing"]
     readme = FOLDER / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    readme.write_text(before + BEGIN + tables(cells, raw["missing"]) + END + after)
+    readme.write_text(before + BEGIN + tables(cells, missing) + END + after)
 
 
 def tables(cells: Sequence[CellResult], missing: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ The two files of figures hold no picture; the page holds the videos and needs no
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from synctalk.benchmark.page import page
 from synctalk.benchmark.plan import Plan
 from synctalk.benchmark.result import CellResult, Scored
 from synctalk.benchmark.workshop import write_json
+from synctalk.errors import InputError
 from synctalk.evaluation.machine import describe_machine
 from synctalk.evaluation.quality import METRICS
 
@@ -53,6 +55,35 @@ def write_report(
     draft = out / f".{PAGE}.{os.getpid()}.writing"
     draft.write_text(page(plan.title, results, folders, missing), encoding="utf-8")
     os.replace(draft, out / PAGE)
+
+
+def read_results(paths: Sequence[Path]) -> list[CellResult]:
+    """The cells of files that :func:`write_report` wrote as figures: they show nothing.
+
+    Raises:
+        InputError: a file cannot be read, or is none of this release.
+    """
+    found = []
+    for path in paths:
+        try:
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: no figures of a benchmark ({error}).",
+                reason="BENCH_RESULT",
+                remedy="Name a bench.json that `synctalk bench` wrote.",
+            ) from error
+        found += [CellResult.from_json(json.dumps(cell), path) for cell in cells]
+    return [replace(cell, outputs=_elsewhere(cell), video="", worst=()) for cell in found]
+
+
+def _elsewhere(cell: CellResult) -> dict[str, Scored]:
+    """What to do about an absent metric is not known here: :func:`_without_series` left it out."""
+    remedy = "See to it on the machine that measured this."
+    return {
+        name: replace(one, absent={k: {**v, "remedy": remedy} for k, v in one.absent.items()})
+        for name, one in cell.outputs.items()
+    }
 
 
 def _without_series(cell: CellResult) -> dict[str, Any]:

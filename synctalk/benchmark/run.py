@@ -10,6 +10,8 @@ import dataclasses
 import re
 import shutil
 import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from synctalk.benchmark.cells import Cell, cells_of, digest, video_key
 from synctalk.benchmark.endurance import measure_long
 from synctalk.benchmark.measure import Stage, kind_of, measure, measure_rates
 from synctalk.benchmark.plan import Plan
-from synctalk.benchmark.report import PAGE, write_report
+from synctalk.benchmark.report import PAGE, read_results, write_report
 from synctalk.benchmark.result import RESULT, VERSION, CellResult, Failure
 from synctalk.benchmark.workshop import Workshop, sole_user, write_json
 from synctalk.dataset import FPS
@@ -66,6 +68,7 @@ def bench(
     *,
     part: Plan | None = None,
     cache: Path | None = None,
+    measured: Sequence[Path] = (),
     fresh: bool = False,
     device: str = "auto",
     progress: ProgressCallback = ignore_progress,
@@ -78,17 +81,21 @@ def bench(
         part: ``plan.narrowed(…)``: measure no more than this. The page names what is missing.
         cache: folder of datasets and avatars; ``OUT/cache`` if None. Several benchmarks may share
             one, one at a time.
+        measured: ``bench.json`` of runs elsewhere: cells of theirs that rest on the same files and
+            settings are not measured again. They have figures, but nothing to look at.
         fresh: measure again what was measured; datasets and avatars are kept.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: receives the events of all stages, and of ``bench`` with the time left.
 
     Raises:
-        InputError: another benchmark works there, or a file of the plan is missing.
+        InputError: another benchmark works there, a file of the plan is missing, or ``measured``
+            names no figures of this release.
         Cancelled: from ``progress``; what is measured is kept, and stands on the page.
     """
     cache = cache or out / "cache"
     with sole_user(out), sole_user(cache):
-        run = _Run(plan, out, Workshop(cache, device, progress), fresh, progress, device)
+        workshop = Workshop(cache, device, progress)
+        run = _Run(plan, out, workshop, read_results(measured), fresh, progress, device)
         try:
             run.measure(part or plan)
         except Cancelled:
@@ -112,12 +119,14 @@ class _Run:
         plan: Plan,
         out: Path,
         workshop: Workshop,
+        elsewhere: Iterable[CellResult],
         fresh: bool,
         progress: ProgressCallback,
         device: str,
     ) -> None:
         self._plan, self._out, self._workshop = plan, out, workshop
         self._progress, self._reused = progress, 0
+        self._elsewhere = {each.digest: each for each in elsewhere if each.failure is None}
         self._stage = Stage(workshop, make_tracker("mesh", device), plan, progress)
         self._weights = files_of(plan.weights)
         self._slots = [self._slot(cell) for cell in cells_of(plan)]
@@ -176,13 +185,12 @@ class _Run:
 
     def _known(self, cell: Cell, key: str) -> CellResult | None:
         path = self.folder(cell) / RESULT
-        if not path.is_file():
-            return None
-        try:
-            result = CellResult.from_json(path.read_text(encoding="utf-8"), path)
-        except InputError:  # of another release
-            return None
-        return result if result.digest == key else None
+        if path.is_file():
+            with suppress(InputError):  # of another release
+                result = CellResult.from_json(path.read_text(encoding="utf-8"), path)
+                if result.digest == key:
+                    return result
+        return self._elsewhere.get(key)
 
     def folder(self, cell: Cell) -> Path:
         """Where a cell's result lies."""

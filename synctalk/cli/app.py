@@ -306,6 +306,10 @@ def bench(
     cache: Annotated[
         Path | None, typer.Option(help="Folder of datasets and avatars; OUT/cache if not named.")
     ] = None,
+    measured: Annotated[
+        list[Path] | None,
+        typer.Option(help="bench.json of another machine: its cells are not measured again."),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Measure again; datasets and avatars are kept.")
     ] = False,
@@ -333,8 +337,8 @@ def bench(
         )
         named = (tuple(names or ()) for names in (subject, method, protocol))
         made = call(
-            wanted, out, part=wanted.narrowed(*named), cache=cache, fresh=fresh, device=device,
-            progress=progress,
+            wanted, out, part=wanted.narrowed(*named), cache=cache, measured=measured or (),
+            fresh=fresh, device=device, progress=progress,
         )  # fmt: skip
         return report.benchmark(made)
 

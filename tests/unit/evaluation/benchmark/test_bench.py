@@ -296,3 +296,26 @@ def test_the_page_fits_and_can_be_read(page: Page, scheme: str, width: int) -> N
     assert page.evaluate(wide) <= 0
     contrast = Path(__file__).parents[3] / "e2e" / "studio_contrast.js"
     assert page.evaluate(contrast.read_text()) == []
+
+
+def test_what_another_machine_measured_is_not_measured_again(
+    made: BenchReport, plan: Plan, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs.json"
+    figures = json.loads((made.path / "bench.json").read_text())
+    figures["cells"] = [cell for cell in figures["cells"] if cell["protocol"] == "reconstruction"]
+    theirs.write_text(json.dumps(figures))
+    part = plan.narrowed((), ("still",), ("cross-audio",))
+    again = bench(plan, tmp_path / "out", part=part, measured=[theirs])
+    assert {cell.protocol for cell in again.results} == {"reconstruction", "cross-audio"}
+    assert figure(again, "ours", "psnr") == pytest.approx(figure(made, "ours", "psnr"), abs=1e-6)
+    assert not (tmp_path / "out" / "cells" / "reconstruction").exists()
+    assert again.missing == ("reconstruction · Ann · broken", "speed · Ann · ours")  # one failed
+    louder = replace(plan, metrics=plan.metrics[:2])
+    assert not bench(louder, tmp_path / "other", part=part, measured=[theirs]).reused
+
+
+def test_figures_of_something_else_are_refused(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text("[]")
+    with pytest.raises(InputError, match=r"plan\.json: no figures of a benchmark"):
+        bench(plan, tmp_path / "out", measured=[tmp_path / "plan.json"])
