@@ -1,6 +1,6 @@
 """The whole suite under load, through its public API: ten tenants, 200 dubs at once, 500 watchers.
 
-    python benchmarks/load.py [--tenants 10] [--dubs 20] [--watchers 500] [--burst]
+    python benchmarks/load.py [--tenants 10] [--dubs 20] [--watchers 500] [--burst] [--gateways 2]
 
 Starts all services on a temporary folder, as `avatar up` does. Every tenant uploads the sample
 portrait (its first 12 s) and gets an avatar (of 300 steps), while 500 gRPC streams watch the
@@ -259,6 +259,7 @@ async def measure(suite: Suite, arguments: argparse.Namespace, folder: Path) -> 
             else f"one by one, {len(tenants)} tenants at once"
         },
         "fairness": fairness(ends),
+        "gateways": arguments.gateways,
         "gateway_ms": load.latencies.summary(),
         "memory": memory.summary(),
         "machine": asdict(describe_machine()),
@@ -282,12 +283,14 @@ def main() -> None:
     parser.add_argument("--tenants", type=int, default=10)
     parser.add_argument("--dubs", type=int, default=20, help="of each tenant")
     parser.add_argument("--watchers", type=int, default=500)
+    parser.add_argument("--gateways", type=int, default=1, help="processes on the one port")
     parser.add_argument("--burst", action="store_true", help="no tenant waits for an answer")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "load.json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        with running_suite(folder / "suite", SETTINGS) as suite:
+        settings = SETTINGS | {"SUITE_GATEWAYS": str(arguments.gateways)}
+        with running_suite(folder / "suite", settings) as suite:
             result = asyncio.run(measure(suite, arguments, folder))
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
