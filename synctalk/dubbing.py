@@ -189,6 +189,7 @@ def _signed(out: Path, person: Avatar, provenance: Provenance, mark_id: int) -> 
         yield out
         return
     signer, manifest = provenance.signer(), person.manifest
+    signer.check()  # before the frames, which take long
     unsigned = out.with_name(f".{out.name}.{os.getpid()}.unsigned")
     try:
         yield unsigned

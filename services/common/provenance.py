@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
 
 _PREFIX = "AVATAR_PROVENANCE__"
+
+
+def _program(command: tuple[str, ...]) -> tuple[str, ...]:
+    """A command without its arguments: who keeps a PIN there shall not find it in the logs."""
+    return (*command[:1], *("…",) * bool(command[1:]))
 
 
 class ProvenanceSettings(BaseModel):
@@ -28,6 +36,17 @@ class ProvenanceSettings(BaseModel):
         "authority's, which follows from the key and proves nothing to others",
     )
     private_key: Path | None = Field(None, description="PEM file of the signer's P-256 key")
+    sign_command: Annotated[tuple[str, ...], PlainSerializer(_program)] = Field(
+        (),
+        description="program and arguments that sign in place of private_key, with a key in a KMS "
+        "or HSM: bytes to sign on stdin, raw signature on stdout",
+    )
+    sign_algorithm: Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"] = (
+        Field("es256", description="algorithm of sign_command's signatures")
+    )
+    sign_timeout_s: float = Field(
+        15.0, gt=0, allow_inf_nan=False, description="sign_command is killed after so long"
+    )
     trusted: Path | None = Field(
         None, description="PEM authorities whose signatures count; absent: the signer's own"
     )
@@ -37,8 +56,11 @@ class ProvenanceSettings(BaseModel):
 
     @model_validator(mode="after")
     def _whole(self) -> ProvenanceSettings:
-        if (self.chain is None) != (self.private_key is None):
-            raise ValueError("chain and private_key go together")
+        keys = (self.private_key is not None) + bool(self.sign_command)
+        if keys != (self.chain is not None):
+            raise ValueError("chain goes with either private_key or sign_command")
+        if self.sign_command and shutil.which(self.sign_command[0]) is None:
+            raise ValueError(f"sign_command: there is no program {self.sign_command[0]}")
         for path in (self.chain, self.private_key, self.trusted):
             if path is not None and not path.is_file():
                 raise ValueError(f"{path} is not a file")
@@ -53,6 +75,9 @@ class ProvenanceSettings(BaseModel):
             "LABEL_DUBS": "on" if self.label_dubs else "off",
             "CHAIN": str(self.chain or ""),
             "PRIVATE_KEY": str(self.private_key or ""),
+            "SIGN_COMMAND": json.dumps(self.sign_command) if self.sign_command else "",
+            "SIGN_ALGORITHM": self.sign_algorithm,
+            "SIGN_TIMEOUT_S": str(self.sign_timeout_s),
             "TRUSTED": str(self.trusted or ""),
             "FOLDER": str(self.folder or ""),
         }

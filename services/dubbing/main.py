@@ -15,6 +15,7 @@ from services.common.metrics import serve_metrics
 from services.common.settings import load, printable
 from services.dubbing.handler import DubbingWork
 from services.dubbing.settings import DubbingSettings
+from services.dubbing.signer import check_signer, count_failure
 from synctalk.errors import SyncTalkError
 
 
@@ -24,6 +25,7 @@ def main() -> int:
         settings = load(DubbingSettings)
         logs.configure("dubbing", settings.log_level)
         logs.logger(__name__).info("starting", settings=printable(settings))
+        check_signer(settings.provenance)
         with serve_metrics(settings.metrics_host, settings.metrics_port) as metrics_port:
             worker = _worker(settings)
             print(json.dumps({"metrics_port": metrics_port}), flush=True)
@@ -41,6 +43,7 @@ def _worker(settings: DubbingSettings) -> Worker[DubRequest, DubOutput]:
 
     def on_finished(finished: Finished) -> None:
         metrics.on_finished(finished)
+        count_failure(finished.account.ending.reason)
         work.on_finished(finished)
 
     return Worker(

@@ -6,7 +6,8 @@ from synctalk.provenance.settings import (
     Provenance,
     provenance_from_environment,
 )
-from synctalk.provenance.signing import Claim, ManifestSigner, sign_file
+from synctalk.provenance.signers import ManifestSigner
+from synctalk.provenance.signing import Claim, sign_file
 from synctalk.provenance.stamp import Stamp
 from synctalk.provenance.verifying import Verification, find_mark, verify
 

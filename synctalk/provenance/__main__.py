@@ -1,6 +1,7 @@
-"""``python -m synctalk.provenance FILE``: what a file is, as a line of JSON, for other programs.
+"""For other programs, which get a line of JSON: what a file is, or whether the signer signs.
 
-Whose marks and signers count, the environment says (``AVATAR_PROVENANCE__…``).
+``python -m synctalk.provenance FILE``, or ``--signer`` in place of the file. Whose marks and
+signers count, and who signs, the environment says (``AVATAR_PROVENANCE__…``).
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from synctalk.provenance.verifying import verify
 
 
 def main() -> int:
-    """Verify the file given as the only argument."""
+    """Verify the file given as the only argument, or check the signer."""
     try:
-        found = verify(Path(sys.argv[1]), provenance_from_environment())
-        print(json.dumps({"result": asdict(found)}))
+        provenance = provenance_from_environment()
+        if sys.argv[1] == "--signer":
+            provenance.signer().check()
+            print(json.dumps({"result": None}))
+        else:
+            print(json.dumps({"result": asdict(verify(Path(sys.argv[1]), provenance))}))
     except SyncTalkError as error:
         problem = {"message": error.message, "reason": error.reason, "remedy": error.remedy}
         print(json.dumps({"error": problem}))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -19,7 +20,13 @@ from pathlib import Path
 from synctalk.errors import InputError
 from synctalk.provenance.certificates import ROOT, CertificateFiles, development_certificates
 from synctalk.provenance.coding import MAX_ID
-from synctalk.provenance.signing import ManifestSigner, file_signer
+from synctalk.provenance.signers import (
+    ALGORITHMS,
+    Algorithm,
+    ManifestSigner,
+    command_signer,
+    file_signer,
+)
 
 DEVELOPMENT_KEY = b"SyncTalk development key: everybody knows it"
 PREFIX = "AVATAR_PROVENANCE__"
@@ -43,6 +50,9 @@ class Provenance:
         sign: whether files are signed.
         label: whether frames say visibly that they are made by AI.
         chain, private_key: PEM files of the signer; None: the development authority's.
+        sign_command: program and arguments that sign in place of ``private_key``.
+        sign_algorithm: of the signatures of ``sign_command``.
+        sign_timeout_s: it is killed after so long.
         trusted: PEM file of the authorities whose signatures count; None: the signer's own.
         folder: of the development authority.
     """
@@ -53,15 +63,20 @@ class Provenance:
     label: bool = False
     chain: Path | None = None
     private_key: Path | None = None
+    sign_command: tuple[str, ...] = field(default=(), repr=False)
+    sign_algorithm: Algorithm = "es256"
+    sign_timeout_s: float = 15.0
     trusted: Path | None = None
     folder: Path = field(default_factory=default_folder)
 
     def __post_init__(self) -> None:
-        if (self.chain is None) != (self.private_key is None):
+        keys = (self.private_key is not None) + bool(self.sign_command)
+        if keys != (self.chain is not None):
             raise InputError(
-                "a certificate chain without its key, or a key without its chain",
+                "a certificate chain without its key, a key without its chain, or two keys",
                 reason="INVALID_SETTINGS",
-                remedy=f"Set both {PREFIX}CHAIN and {PREFIX}PRIVATE_KEY, or neither.",
+                remedy=f"Set {PREFIX}CHAIN and either {PREFIX}PRIVATE_KEY or "
+                f"{PREFIX}SIGN_COMMAND, or none of them.",
             )
 
     @property
@@ -93,12 +108,14 @@ class Provenance:
 
     def signer(self) -> ManifestSigner:
         """Who signs. Raises :class:`InputError` where the files are not usable."""
-        files = self._development() if self.chain is None else None
-        if files is not None:
-            return file_signer(files.chain, files.key)
-        assert self.chain is not None
-        assert self.private_key is not None
-        return file_signer(self.chain, self.private_key)
+        if self.chain is not None and self.private_key is not None:
+            return file_signer(self.chain, self.private_key)
+        if self.chain is not None:
+            return command_signer(
+                self.chain, self.sign_command, self.sign_algorithm, self.sign_timeout_s
+            )
+        files = self._development()
+        return file_signer(files.chain, files.key)
 
     def trusted_pem(self) -> str:
         """The authorities whose signatures count; empty where nothing was ever signed.
@@ -130,28 +147,59 @@ def provenance_from_environment(environment: Mapping[str, str] = os.environ) -> 
     """What the variables ``AVATAR_PROVENANCE__…`` say.
 
     Raises:
-        InputError: a switch is neither on nor off.
+        InputError: a switch is neither on nor off, or a variable is not of its form.
     """
 
     def switch(name: str, default: bool) -> bool:
         word = environment.get(PREFIX + name, "").lower()
         if word and word not in _WORDS:
-            raise InputError(
-                f"{PREFIX}{name} is {word!r}", reason="INVALID_SETTINGS", remedy="Say on or off."
-            )
+            raise _wrong(f"{name} is {word!r}", "Say on or off.")
         return _WORDS[word] if word else default
 
     def path(name: str) -> Path | None:
         return Path(value) if (value := environment.get(PREFIX + name)) else None
 
-    found = Provenance(
+    return Provenance(
         key=environment.get(PREFIX + "KEY", "").encode() or DEVELOPMENT_KEY,
         watermark=switch("WATERMARK", True),
         sign=switch("SIGN", True),
         label=switch("LABEL_DUBS", False),
         chain=path("CHAIN"),
         private_key=path("PRIVATE_KEY"),
+        sign_command=_command(environment.get(PREFIX + "SIGN_COMMAND", "")),
+        sign_algorithm=_algorithm(environment.get(PREFIX + "SIGN_ALGORITHM", "")),
+        sign_timeout_s=_seconds(environment.get(PREFIX + "SIGN_TIMEOUT_S", "")),
         trusted=path("TRUSTED"),
         folder=path("FOLDER") or default_folder(),
     )
-    return found
+
+
+def _command(text: str) -> tuple[str, ...]:
+    try:
+        words = json.loads(text or "[]")
+    except ValueError:
+        words = None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise _wrong("SIGN_COMMAND is no JSON list of text", 'Say ["program", "argument"].')
+    return tuple(words)
+
+
+def _algorithm(word: str) -> Algorithm:
+    for known in ALGORITHMS:
+        if (word or ALGORITHMS[0]) == known:
+            return known
+    raise _wrong(f"SIGN_ALGORITHM is {word!r}", f"Say one of {', '.join(ALGORITHMS)}.")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text or Provenance.sign_timeout_s)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise _wrong(f"SIGN_TIMEOUT_S is {text!r}", "Say a number of seconds above 0.")
+    return seconds
+
+
+def _wrong(what: str, remedy: str) -> InputError:
+    return InputError(PREFIX + what, reason="INVALID_SETTINGS", remedy=remedy)

@@ -7,19 +7,16 @@ file, a copy of its streams into a new container too, breaks or strips the manif
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import c2pa
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, utils
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from synctalk.errors import InputError
+from synctalk.errors import InputError, SyncTalkError
 from synctalk.media.manifest import SIDECAR
+from synctalk.provenance.signers import ManifestSigner
 
 WATERMARK_ALGORITHM = "org.synctalk.watermark.1"
 _SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -27,8 +24,6 @@ _CREATED = _SOURCE + "compositeWithTrainedAlgorithmicMedia"
 _ALONE = _SOURCE + "trainedAlgorithmicMedia"
 _WEBM = "video/webm"  # cannot hold a manifest
 _MIMES = {".mov": "video/quicktime", ".webm": _WEBM}
-
-SignCallback = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True)
@@ -50,49 +45,6 @@ class Claim:
     composite: bool = True
 
 
-@dataclass(frozen=True)
-class ManifestSigner:
-    """Who signs.
-
-    Args:
-        chain_pem: certificates, the signer's first.
-        sign: gives the signature of bytes: ECDSA P-256 with SHA-256, 64 bytes r and s. A key in a
-            KMS or HSM signs here; one in a file by :func:`file_signer`.
-    """
-
-    chain_pem: str
-    sign: SignCallback
-
-
-def file_signer(chain: Path, key: Path) -> ManifestSigner:
-    """Signs with the key of a PEM file.
-
-    Raises:
-        InputError: a file is missing, or the key is no P-256 key.
-    """
-    try:
-        chain_pem = chain.read_text()
-        private = load_pem_private_key(key.read_bytes(), None)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{key}: no private key and certificate chain can be read ({error}).",
-            reason="SIGNING_KEY",
-            remedy="Give a PEM chain, the signer's certificate first, and an unencrypted PEM key.",
-        ) from error
-    if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name != "secp256r1":
-        raise InputError(
-            f"{key}: not an ECDSA P-256 key.",
-            reason="SIGNING_KEY",
-            remedy="Use a certificate for an ECDSA P-256 key (ES256).",
-        )
-
-    def sign(data: bytes) -> bytes:
-        r, s = utils.decode_dss_signature(private.sign(data, ec.ECDSA(hashes.SHA256())))
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
-
-    return ManifestSigner(chain_pem, sign)
-
-
 def sign_file(path: Path, out: Path, claim: Claim, signer: ManifestSigner) -> Path | None:
     """Write ``path`` signed to ``out``, which appears whole; the sidecar's path if it needs one.
 
@@ -100,7 +52,8 @@ def sign_file(path: Path, out: Path, claim: Claim, signer: ManifestSigner) -> Pa
         path: WebM or MOV where ``out`` is named so, else MP4; it may be ``out`` itself.
 
     Raises:
-        InputError: the signer fails, its certificate is refused, or the file is of another kind.
+        InputError: the certificate is refused, or the file is of another kind.
+        BackendError: the signer fails; it may do better later.
     """
     mime = _MIMES.get(out.suffix.lower(), "video/mp4")
     partial = out.with_name(f".{out.name}.{os.getpid()}.signed")
@@ -129,21 +82,33 @@ def sign_file(path: Path, out: Path, claim: Claim, signer: ManifestSigner) -> Pa
 def _sign(
     path: Path, out: Path, mime: str, claim: Claim, signer: ManifestSigner, embeds: bool
 ) -> bytes:
-    native = c2pa.Signer.from_callback(
-        callback=signer.sign, alg=c2pa.C2paSigningAlg.ES256, certs=signer.chain_pem
-    )
+    failed: list[SyncTalkError] = []
+
+    def sign(data: bytes) -> bytes:
+        try:
+            return signer.signature(data)
+        except SyncTalkError as error:  # the library would not hand it on
+            failed.append(error)
+            return b""
+
+    algorithm = c2pa.C2paSigningAlg[signer.algorithm.upper()]
     # The library of c2pa would otherwise trust nobody, and say so when it signs.
     settings = c2pa.Settings.from_dict({"verify": {"verify_after_sign": False}})
-    with (
-        native,
-        c2pa.Context(settings) as context,
-        c2pa.Builder(_definition(claim, mime), context) as builder,
-        path.open("rb") as source,
-        out.open("w+b") as target,
-    ):
-        if not embeds:
-            builder.set_no_embed()
-        return bytes(builder.sign(native, mime, source, target) or b"")
+    try:
+        with (
+            c2pa.Signer.from_callback(sign, algorithm, signer.chain_pem) as native,
+            c2pa.Context(settings) as context,
+            c2pa.Builder(_definition(claim, mime), context) as builder,
+            path.open("rb") as source,
+            out.open("w+b") as target,
+        ):
+            if not embeds:
+                builder.set_no_embed()
+            return bytes(builder.sign(native, mime, source, target) or b"")
+    except c2pa.C2paError:
+        if failed:
+            raise failed[0] from None
+        raise
 
 
 def _definition(claim: Claim, mime: str) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 
 from synctalk.provenance.certificates import development_certificates
-from synctalk.provenance.signing import Claim, ManifestSigner, file_signer, sign_file
+from synctalk.provenance.signers import ManifestSigner, file_signer
+from synctalk.provenance.signing import Claim, sign_file
 
 RATE = 16_000
 

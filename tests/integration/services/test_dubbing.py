@@ -16,6 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from openssl_ca import SIGNER, make_signer
 from suite import RunningService, Suite, on, wait_until
 from tiny import TinySubject
 
@@ -38,6 +39,7 @@ from synctalk.backdrop import Backdrop
 from synctalk.media import read_audio, write_wav
 from synctalk.media.alpha import VP9_ALPHA
 from synctalk.media.planes import plane
+from synctalk.provenance import Provenance, verify
 
 SPEECH = Path(__file__).parents[3] / "samples" / "speech.wav"
 SPEECH_S = 8
@@ -67,7 +69,7 @@ class Studio:
     avatar: LoadedAvatar
     n_jobs: int = 0
 
-    def worker(self) -> RunningService:
+    def worker(self, **settings: object) -> RunningService:
         return self.suite.start(
             "services.dubbing",
             EXPRESSION_TARGET=self.expression.target,
@@ -76,6 +78,7 @@ class Studio:
             DUBBING_SEGMENT_FRAMES=str(SEGMENT_FRAMES),
             DUBBING_SEGMENTS_PER_REPLICA="1",
             WORK_DIR=str(self.suite.folder / "work"),
+            **settings,
         )
 
     def renderer(self) -> RunningService:
@@ -342,6 +345,31 @@ def test_a_killed_worker_is_followed_by_one_that_goes_on(studio: Studio) -> None
     assert again < output.frame_count - SEGMENT_FRAMES / 3
     studio.suite.running[-1].process.terminate()
     studio.suite.running[-1].process.wait(20)
+
+
+def test_a_dub_waits_for_a_signer_that_is_away(studio: Studio, tmp_path: Path) -> None:
+    made, away = make_signer(tmp_path / "ca"), tmp_path / "away"
+    script = f"[ -e {away} ] && echo throttled >&2 && exit 1; exec " + " ".join(made.command)
+    worker = studio.worker(
+        PROVENANCE__CHAIN=str(made.chain),
+        PROVENANCE__SIGN_COMMAND=["sh", "-c", script],
+    )
+    away.touch()
+
+    async def come_back(desk: Desk) -> None:
+        await wait_until(lambda: "throttled" in worker.log())
+        assert (await desk.queue.get(desk.dub)).state is JobState.RUNNING
+        away.unlink()
+
+    job = studio.run(studio.request(), come_back)
+    path = tmp_path / "video.mp4"
+    studio.store.get_file(output_of(job).video, path)
+    assert job.attempt == 1
+    found = verify(path, Provenance(trusted=made.root, watermark=False, folder=tmp_path / "none"))
+    assert (found.signature, found.signer) == ("trusted", f"{SIGNER}: Signer")
+    assert "the signer signs" in worker.log()  # asked at its start
+    worker.process.terminate()
+    worker.process.wait(20)
 
 
 def test_cancelling_stops_the_renderers_too(studio: Studio, worker: RunningService) -> None:

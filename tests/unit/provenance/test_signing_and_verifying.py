@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from synctalk.errors import InputError, MediaError
+from synctalk.errors import BackendError, InputError, MediaError
 from synctalk.media import VideoPreset, VideoReader, VideoWriter
 from synctalk.media.manifest import SIDECAR, read_manifest
 from synctalk.provenance import (
@@ -196,11 +196,11 @@ def test_a_failing_signer_leaves_nothing(marked: Path, ours: Provenance, tmp_pat
     def fail(data: bytes) -> bytes:
         raise OSError("the KMS is away")
 
-    with pytest.raises(InputError) as error:
+    with pytest.raises(BackendError, match="the KMS is away") as error:
         sign_file(
             marked, tmp_path / "out.mp4", CLAIM, ManifestSigner(ours.signer().chain_pem, fail)
         )
-    assert error.value.reason == "SIGNING_REFUSED"
+    assert error.value.reason == "SIGNER_FAILED"
     assert list(tmp_path.iterdir()) == []
 
 
