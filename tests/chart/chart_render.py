@@ -82,6 +82,19 @@ SWITCHES: dict[str, Values] = {
     "bare": {"topologySpread": {"enabled": False}, "podDisruptionBudgets": {"enabled": False}},
     "named": {"fullnameOverride": "faces", "image": {"pullSecrets": ["pull"]}},
     "signed": {"provenance": {"existingSecret": "marks", "certificateSecret": "signer"}},
+    "signed-by-kms": {
+        "provenance": {
+            "existingSecret": "marks",
+            "certificateSecret": "signer",
+            "signer": {
+                "command": ["sh", "/etc/avatar/signer/sign.sh", 'a "key"'],
+                "algorithm": "ps256",
+                "port": 8443,
+                "serviceAccountName": "may-sign",
+            },
+        },
+        "networkPolicy": {"kmsTo": [{"ipBlock": {"cidr": "10.9.0.0/16"}}]},
+    },
     "unmarked": {"provenance": {"watermark": False, "sign": False, "labelLive": False}},
     "backup": {"backup": {"enabled": True}},
     "backup-external": {"backup": {"enabled": True, "existingClaim": "far"}, **_EXTERNAL},

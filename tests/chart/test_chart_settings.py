@@ -103,7 +103,12 @@ def test_services_can_start_with_what_they_are_told(
 def test_who_marks_signs_and_verifies_has_the_same_key_and_only_the_signer_its_private_key() -> (
     None
 ):
-    for case, names in (("default", ()), ("signed", ("CHAIN", "PRIVATE_KEY", "TRUSTED"))):
+    every = ("CHAIN", "PRIVATE_KEY", "SIGN_COMMAND", "TRUSTED")
+    for case, names in (
+        ("default", ()),
+        ("signed", ("CHAIN", "PRIVATE_KEY", "TRUSTED")),
+        ("signed-by-kms", ("CHAIN", "SIGN_COMMAND", "TRUSTED")),
+    ):
         told = {}
         for pod, container, _ in _ours(case):
             variables = {v["name"]: v for v in container["env"] if "PROVENANCE" in v["name"]}
@@ -114,7 +119,7 @@ def test_who_marks_signs_and_verifies_has_the_same_key_and_only_the_signer_its_p
             str(variables[f"{_PROVENANCE}KEY"]["valueFrom"]) for variables in told.values()
         }
         assert "watermark-key" in secret
-        named = {part: {n for n in names if f"{_PROVENANCE}{n}" in v} for part, v in told.items()}
+        named = {part: {n for n in every if f"{_PROVENANCE}{n}" in v} for part, v in told.items()}
         assert named["dubbing-worker"] == set(names)
         assert named["preprocess"] == set(names) & {"TRUSTED"}
         assert not named["renderer"]
@@ -126,6 +131,27 @@ def test_who_marks_signs_and_verifies_has_the_same_key_and_only_the_signer_its_p
     }
     ca = [{"key": "ca.crt", "path": "ca.crt"}]
     assert volumes == {"preprocess": ca, "dubbing-worker": None}
+
+
+def test_the_signing_command_is_told_as_it_was_written_and_reaches_its_kms() -> None:
+    manifests = render("signed-by-kms")
+    (worker,) = (pod for pod in pods(manifests) if pod.part == "dubbing-worker")
+    told = {v["name"]: v.get("value") for v in worker.containers[0]["env"]}
+    command = json.loads(told[f"{_PROVENANCE}SIGN_COMMAND"])
+    assert command == ["sh", "/etc/avatar/signer/sign.sh", 'a "key"']
+    assert told[f"{_PROVENANCE}SIGN_ALGORITHM"] == "ps256"
+    accounts = {pod.part: pod.spec.get("serviceAccountName") for pod in pods(manifests)}
+    assert {part for part, name in accounts.items() if name == "may-sign"} == {"dubbing-worker"}
+    kms = {
+        "ports": [{"port": 8443, "protocol": "TCP"}],
+        "to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}],
+    }
+    ways = {
+        policy["metadata"]["name"]
+        for policy in of_kind(manifests, "NetworkPolicy")
+        if kms in policy["spec"].get("egress", [])
+    }
+    assert ways == {"demo-avatar-dubbing-worker"}
 
 
 @pytest.mark.parametrize("case", ["tls-issued", "ray-tls-external", "values-production.yaml"])

@@ -60,6 +60,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"storage": {"bundled": False, "url": "https://s3.example"}},
         "storage.bundled is false: set storage.url, and storage.existingSecret",
     ),
+    "a signer without its certificate": (
+        {"provenance": {"signer": {"command": ["sh", "/etc/avatar/signer/sign.sh"]}}},
+        "provenance.signer.command is set: set provenance.certificateSecret",
+    ),
+    "an algorithm that C2PA does not know": (
+        {"provenance": {"signer": {"algorithm": "rs256"}}},
+        "at '/provenance/signer/algorithm': value must be one of 'es256'",
+    ),
     "TLS without certificates": (
         {"tls": {"enabled": True}},
         "tls.enabled is true: set tls.certManager.enabled",

@@ -129,8 +129,19 @@ valueFrom:
 {{- if eq .certificates "signs" }}
 - name: AVATAR_PROVENANCE__CHAIN
   value: /etc/avatar/signer/tls.crt
+{{- with $provenance.signer }}
+{{- if .command }}
+- name: AVATAR_PROVENANCE__SIGN_COMMAND
+  value: {{ toJson .command | quote }}
+- name: AVATAR_PROVENANCE__SIGN_ALGORITHM
+  value: {{ .algorithm }}
+- name: AVATAR_PROVENANCE__SIGN_TIMEOUT_S
+  value: {{ .timeoutSeconds | quote }}
+{{- else }}
 - name: AVATAR_PROVENANCE__PRIVATE_KEY
   value: /etc/avatar/signer/tls.key
+{{- end }}
+{{- end }}
 {{- end }}
 - name: AVATAR_PROVENANCE__TRUSTED
   value: /etc/avatar/signer/ca.crt

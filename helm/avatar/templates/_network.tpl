@@ -76,6 +76,8 @@ spec:
 {{- include "avatar.wayTo.outside" (dict "port" .root.Values.redis.port "to" $policy.redisTo) }}
 {{- else if and (eq .name "storage") (not .root.Values.storage.bundled) }}
 {{- include "avatar.wayTo.outside" (dict "port" (include "avatar.urlPort" .root.Values.storage.url) "to" $policy.storageTo) }}
+{{- else if eq .name "kms" }}
+{{- include "avatar.wayTo.outside" (dict "port" .root.Values.provenance.signer.port "to" $policy.kmsTo) }}
 {{- else if eq .name "kubernetes" }}
 {{- include "avatar.wayTo.outside" (dict "port" 443 "to" $policy.kubernetesTo) }}
 {{ include "avatar.wayTo.outside" (dict "port" 6443 "to" $policy.kubernetesTo) }}

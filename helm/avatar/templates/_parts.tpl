@@ -114,7 +114,8 @@ dubbing-worker:
   priority: batch
   work: {{ $v.dubbing.worker.workSize }}
   grace: {{ $v.dubbing.worker.graceSeconds }}
-  to: [redis, storage, expression, renderer]
+  serviceAccountName: {{ $v.provenance.signer.serviceAccountName }}
+  to: [redis, storage, expression, renderer{{ if $v.provenance.signer.command }}, kms{{ end }}]
 {{- end }}
 
 {{/* variables of a part beside those that all have; takes root */}}

@@ -9,6 +9,7 @@ Pods. Beside what _names.tpl says, a part has
   priority  live or batch
   gpu       whether it gets one, if GPUs are enabled
   certificates  of who signs videos: signs, verifies, or none
+  serviceAccountName  whose credentials a cloud gives it; none: the namespace's default
 */}}
 
 {{- define "avatar.podSecurity" -}}
@@ -74,6 +75,9 @@ imagePullSecrets:
   {{- range . }}
   - name: {{ . }}
   {{- end }}
+{{- end }}
+{{- with .serviceAccountName }}
+serviceAccountName: {{ . }}
 {{- end }}
 automountServiceAccountToken: false
 enableServiceLinks: false
