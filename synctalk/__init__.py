@@ -27,6 +27,10 @@ from typing import TYPE_CHECKING
 # slower (benchmarks/crowded.py). Read when torch is first loaded. The environment's own value wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# OpenBLAS's threads spin too. NumPy's and SciPy's products are small here, and what is large has
+# threads of its own. Read when NumPy is first loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 def _keep_freed_memory() -> None:
     """Let glibc keep what a freed image took, for the next one.

@@ -96,7 +96,10 @@ def intrinsics(focal_px: float, size: tuple[int, int]) -> Float:
 
 def project(X: Float, K: Float) -> Float:
     """Continuous pixels [..., 2] of camera points [..., 3]."""
-    return np.asarray(X[..., :2] / X[..., 2:] * K[0, 0] + K[:2, 2])
+    uv = np.empty((*X.shape[:-1], 2))
+    for k in range(2):  # whole columns: NumPy is slow along an axis of two
+        uv[..., k] = X[..., k] / X[..., 2] * K[0, 0] + K[k, 2]
+    return uv
 
 
 def projection_jacobian(X: Float, focal_px: float) -> Float:
@@ -110,12 +113,21 @@ def projection_jacobian(X: Float, focal_px: float) -> Float:
 
 
 def pose_jacobian(X: Float, t: Float, focal_px: float) -> Float:
-    """d pixel / d (w, v), [T, P, 2, 6], of camera points X [T, P, 3] of heads at t [T, 3]."""
-    J = projection_jacobian(X, focal_px)
-    turned = X - t[:, None]
-    # d(exp(w) r)/dw = -[r]x, and a row J times -[r]x is r x J
-    d_rot = np.cross(turned[:, :, None, :], J)
-    return np.concatenate([d_rot, J], axis=-1)
+    """d pixel / d (w, v), [T, P, 2, 6], of camera points X [T, P, 3] of heads at t [T, 3].
+
+    In memory the six columns come first, then x and y: each is written and read as a whole.
+    """
+    x, y, z = np.moveaxis(X, -1, 0)
+    rx, ry, rz = np.moveaxis(X - t[:, None], -1, 0)
+    J = np.zeros((len(X), 6, 2, X.shape[1]))
+    f_z = np.divide(focal_px, z, out=J[:, 3, 0])
+    J[:, 4, 1] = f_z
+    du = np.divide(-f_z * x, z, out=J[:, 5, 0])
+    dv = np.divide(-f_z * y, z, out=J[:, 5, 1])
+    # d(exp(w) r)/dw = -[r]x, and a row of the columns 3-5 times -[r]x is r x row
+    J[:, 0, 0], J[:, 1, 0], J[:, 2, 0] = ry * du, rz * f_z - rx * du, -ry * f_z
+    J[:, 0, 1], J[:, 1, 1], J[:, 2, 1] = ry * dv - rz * f_z, -rx * dv, rx * f_z
+    return J.transpose(0, 3, 2, 1)
 
 
 def shot_slices(n_frames: int, cuts: tuple[int, ...]) -> list[slice]:

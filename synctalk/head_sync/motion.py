@@ -118,6 +118,10 @@ def huber(error_px: Float, scale_px: float) -> Float:
     return np.asarray(np.minimum(1.0, scale_px / np.maximum(error_px, 1e-9)))
 
 
+def _lengths(v: Float) -> Float:
+    return np.asarray(np.sqrt(np.einsum("...k,...k", v, v)))
+
+
 def _robust_cost(error: Float, weights: Float, scale: float) -> Float:
     loss = np.where(error < scale, 0.5 * error**2, scale * (error - 0.5 * scale))
     return np.asarray((loss * weights).sum(-1))
@@ -129,12 +133,13 @@ def landmark_system(
     """Gauss-Newton systems H [T, 6, 6], g [T, 6] (step = H^-1 g) and robust costs [T]."""
     X = poses.transform(shape)
     residual = landmarks.points - project(X, K)
-    error = np.linalg.norm(residual, axis=-1)
+    error = _lengths(residual)
     weights = landmarks.weights * huber(error, huber_px)
-    J = pose_jacobian(X, poses.t, K[0, 0]).reshape(len(X), -1, 6)
-    JW = (J * np.repeat(weights, 2, axis=1)[..., None]).transpose(0, 2, 1)
-    g = (JW @ residual.reshape(len(X), -1, 1))[..., 0]
-    return JW @ J, g, _robust_cost(error, landmarks.weights, huber_px)
+    columns = pose_jacobian(X, poses.t, K[0, 0]).transpose(0, 3, 2, 1)
+    JW = (columns * weights[:, None, None]).reshape(len(X), 6, -1)
+    J = columns.reshape(len(X), 6, -1)
+    g = JW @ residual.transpose(0, 2, 1).reshape(len(X), -1, 1)
+    return JW @ J.transpose(0, 2, 1), g[..., 0], _robust_cost(error, landmarks.weights, huber_px)
 
 
 def chunks(n_frames: int) -> list[NDArray[np.intp]]:
@@ -198,12 +203,14 @@ def refine_shape(
     mean surer: the data term counts as 30 independent frames at most.
     """
     X = poses.transform(shape)
-    J = projection_jacobian(X, K[0, 0]) @ poses.R[:, None]
+    T, P = X.shape[:2]
+    J = projection_jacobian(X, K[0, 0]).reshape(T, -1, 3) @ poses.R
     residual = landmarks.points - project(X, K)
-    weights = huber(np.linalg.norm(residual, axis=-1), config.huber_px)
-    weights = weights * (min(len(poses), 30) / len(poses))
-    H = np.einsum("tp,tpki,tpkj->pij", weights, J, J, optimize=True)
-    g = np.einsum("tp,tpki,tpk->pi", weights, J, residual, optimize=True)
+    weights = huber(_lengths(residual), config.huber_px) * (min(T, 30) / T)
+    J = J.reshape(T, P, 2, 3).transpose(1, 3, 0, 2).reshape(P, 3, -1)
+    JW = J * np.repeat(weights.T, 2, axis=1)[:, None]
+    H = JW @ J.transpose(0, 2, 1)
+    g = (JW @ residual.transpose(1, 0, 2).reshape(P, -1, 1))[..., 0]
     prior = 1.0 / config.shape_prior_mm**2
     g += prior * (landmarks.model - shape)
     return shape + np.linalg.solve(H + prior * np.eye(3), g[..., None])[..., 0]

@@ -29,7 +29,6 @@ from synctalk.head_sync.alignment import (
     System,
     align,
     fit_exposure,
-    linearise,
     stack_poses,
 )
 from synctalk.head_sync.depth import DepthSolver
@@ -185,8 +184,7 @@ def _mean_residual(
     total = 0.0
     for frame, pose in zip(keyframes, poses, strict=True):
         seen = appearance.seen_from(pose)
-        fitted = fit_exposure(frame.pyramid, 0, seen, pose, camera.K)
-        total += linearise(frame.pyramid, 0, seen, fitted, camera.K).sigma
+        total += fit_exposure(frame.pyramid, 0, seen, pose, camera.K)[1].sigma
     return total / len(keyframes)
 
 

@@ -10,6 +10,7 @@ from synctalk.head_sync.alignment import Appearance, FramePose, camera_points, l
 from synctalk.head_sync.geometry import exp_so3, project
 from synctalk.head_sync.keyframes import Camera, Keyframe
 from synctalk.head_sync.pyramid import Pyramid
+from synctalk.head_sync.reference import moved
 from synctalk.head_sync.selection import choose_samples
 from synctalk.head_sync.surface import (
     SHELL_CENTRE_MM,
@@ -59,7 +60,7 @@ def test_the_jacobian_is_that_of_solid_and_outline_points() -> None:
             step = np.zeros(8)
             step[k] = 1e-5
             ahead, behind = (
-                project(camera_points(points, outline, pose.moved(s)).T, K)[:, axis]
+                project(camera_points(points, outline, moved(pose, s)).T, K)[:, axis]
                 for s in (step, -step)
             )
             np.testing.assert_allclose(J[k], (ahead - behind) / 2e-5, rtol=1e-3, atol=0.05)
