@@ -1,7 +1,9 @@
 """The session's stream to a renderer, whichever replica has it: features in, frames out.
 
 The next stream is opened beside the old one and takes over at its first key frame: for a replica
-that leaves, for another size, and, when a stream broke, for all that has not come back.
+that leaves or stalls, for another size, and, when a stream broke, for all that has not come back.
+One that stalls keeps the session until another replica has taken it: where all are slow, moving
+about would only make them slower.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ _HISTORY = 96
 _AHEAD = 256
 _QUICK_S = 0.4
 _AGAIN_S, _GIVE_UP_S = 0.2, 30.0
+_PATIENCE = 20  # times stall_s, at most
+_CALM = 250  # frames of a stream after which it is trusted again
 
 
 @dataclass(eq=False)
@@ -51,6 +55,12 @@ class _Stream:
     last_sent: int = -1
     last_came: int = -1
     owes_since_s: float = 0.0
+    came: int = 0
+
+    @property
+    def owes(self) -> bool:
+        """Whether a frame that could be made has not come; the newest waits for its successor."""
+        return self.last_sent > self.last_came + 1
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,7 @@ class Rendering:
         self._size_px = (0, 0)
         self._history: deque[Features] = deque(maxlen=_HISTORY)
         self._resume = 0
+        self._patience_s = settings.stall_s
         self._streams: list[_Stream] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._wishes: asyncio.Queue[_Wish] = asyncio.Queue()
@@ -162,17 +173,25 @@ class Rendering:
         self._wishes.put_nowait(_Wish("size"))
 
     def look(self) -> None:
-        """Called now and then: end streams that were taken over from; leave one that stalls."""
+        """Called now and then: end streams that were taken over from; try to leave one that stalls.
+
+        Every time that it is left, or nobody else takes the session, twice as much is borne.
+        """
         for stream in list(self._streams[:-1]):
             if stream.chain < self._frames.active:
                 self._end(stream)
+        now_s = self._clock.now_s()
         for stream in self._streams[-1:]:
-            owes = stream.last_sent > stream.last_came + 1
-            if owes and self._clock.now_s() - stream.owes_since_s > self._settings.stall_s:
-                self._break(stream, _stalled())
+            if stream.owes and now_s - stream.owes_since_s > self._patience_s:
+                log.warning("renderer stalls", target=stream.renderer.target)
+                stream.owes_since_s = now_s
+                most_s = _PATIENCE * self._settings.stall_s
+                self._patience_s = min(2 * self._patience_s, most_s)
+                self._renderers.failed(stream.renderer)
+                self._wishes.put_nowait(_Wish("stalled", stream))
 
     def _send(self, stream: _Stream, features: Features) -> None:
-        if stream.last_sent <= stream.last_came + 1:
+        if not stream.owes:
             stream.owes_since_s = self._clock.now_s()
         stream.last_sent = features.slot
         self._put(stream, features)
@@ -212,10 +231,13 @@ class Rendering:
         """Grant wishes one by one."""
         while True:
             wish = await self._wishes.get()
-            if wish.why == "leaving" and wish.stream not in self._streams[-1:]:
+            if wish.why in ("leaving", "stalled") and wish.stream not in self._streams[-1:]:
                 continue
             if wish.why == "broken" and self._streams:
                 continue
+            if wish.why == "stalled":
+                for stream in self._streams[:-1]:  # which stalled before it: two are enough
+                    self._drop(stream)
             try:
                 await self._grant(wish)
             except SyncTalkError as error:
@@ -338,7 +360,9 @@ class Rendering:
 
     def _keep(self, stream: _Stream, made: Rendered) -> None:
         now_s = self._clock.now_s()
-        stream.last_came, stream.owes_since_s = made.slot, now_s
+        stream.last_came, stream.owes_since_s, stream.came = made.slot, now_s, stream.came + 1
+        if stream.came == _CALM:
+            self._patience_s = self._settings.stall_s
         size = stream.accepted.result()
         frame = Frame(made.slot, made.data, made.key, size.width_px, size.height_px, now_s)
         if self._frames.put(stream.chain, frame):

@@ -62,5 +62,5 @@ class LiveSettings(_Part):
     max_sessions: int = Field(64, ge=1, description="sessions that this process takes")
     quota_sessions: int = Field(8, ge=1, description="sessions that a tenant may have at once")
     stall_s: float = Field(
-        1.5, gt=0, description="a renderer that owes a frame for so long is left for another"
+        1.5, gt=0, description="who owes a frame for so long is left when another renderer is free"
     )

@@ -94,6 +94,37 @@ def test_a_renderer_that_says_nothing_is_left() -> None:
     run(main())
 
 
+def test_a_renderer_that_pauses_keeps_its_session_while_no_other_is_free() -> None:
+    async def main() -> tuple[FakeRenderer, FakeRenderer, Seen, int]:
+        slow, full = FakeRenderer("r1", places=1), FakeRenderer("r2", places=0)
+        async with on_stage(slow, full) as stage:
+            await stage.wait(1)
+            slow.silent = True
+            await stage.wait(20 * SETTINGS.stall_s)
+            slow.silent = False
+            await stage.wait(5)
+            return slow, full, stage.seen, stage.session.counters().moves
+
+    slow, full, seen, moves = run(main())
+    assert (slow.opened, full.opened, moves) == (1, 0, 0)  # its place was never given up
+    slots = [slot for _, slot, _ in seen.video]
+    assert slots == sorted(set(slots))
+    begin, last = seen.video[0][0], seen.video[-1]
+    assert last[0] - (begin + FRAME_S * last[1]) < 3 * FRAME_S  # and it is in time again
+
+
+def test_a_session_does_not_flutter_between_renderers_that_all_stall() -> None:
+    async def main() -> int:
+        first, second = FakeRenderer("r1"), FakeRenderer("r2")
+        async with on_stage(first, second) as stage:
+            await stage.wait(1)
+            first.silent = second.silent = True
+            await stage.wait(60 * SETTINGS.stall_s)
+            return stage.session.counters().moves
+
+    assert run(main()) <= 7  # after 1, 2, 4, 8, 16, 20, … times what one is given
+
+
 def test_a_session_without_any_renderer_left_ends() -> None:
     async def main() -> EndedOut | None:
         renderer = FakeRenderer()
