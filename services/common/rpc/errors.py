@@ -18,6 +18,9 @@ from services.common import errors as ours
 from synctalk import errors as method
 
 DOMAIN = "synctalk"
+# What grpc.aio puts in place of the status that the server gave, if a message was on its way just
+# when the server ended the stream (https://github.com/grpc/grpc/issues/36066).
+_LOST = "Internal error from Core"
 _MESSAGE_CHARS = 1000  # twice in the trailers, which have 8 KiB
 
 # The first class that matches counts, so subclasses come first.
@@ -70,6 +73,12 @@ def to_status(error: method.SyncTalkError) -> grpc.Status:
 def from_rpc_error(error: grpc.aio.AioRpcError) -> method.SyncTalkError:
     """The exception that the other side raised, or the nearest one for errors on the way."""
     message = error.details() or "the call failed"
+    if error.code() is grpc.StatusCode.INTERNAL and message == _LOST:
+        return ours.Unavailable(
+            "the other side ended the stream, and its reason was lost on the way",
+            reason="RPC_STATUS_LOST",
+            remedy=_REMEDIES[grpc.StatusCode.UNAVAILABLE],
+        )
     if (info := _error_info(error)) is not None:
         kind = _class_named(info.metadata.get("type", "")) or _class_for(error.code())
         return kind(message, reason=info.reason, remedy=info.metadata.get("remedy", ""))

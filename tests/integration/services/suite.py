@@ -20,6 +20,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
+from services.common.errors import Unavailable
 from services.common.local import LocalServers
 from services.common.rpc import open_channel, remote_errors
 from services.common.settings import RpcSettings
@@ -138,7 +139,13 @@ async def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None
 
 
 async def on(target: str, work: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
-    """Run ``work`` with a channel, raising our errors."""
+    """Run ``work`` with a channel, raising our errors; again where gRPC lost what was said."""
     async with open_channel(target, RPC) as channel:
-        with remote_errors():
-            return await work(channel)
+        for _ in range(5):
+            try:
+                with remote_errors():
+                    return await work(channel)
+            except Unavailable as error:
+                if error.reason != "RPC_STATUS_LOST":
+                    raise
+        raise AssertionError("gRPC lost the status five times")

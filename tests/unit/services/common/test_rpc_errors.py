@@ -47,6 +47,12 @@ def test_a_bare_status_becomes_the_nearest_error(
     assert (error.message, error.reason) == ("why", f"RPC_{code.name}")
 
 
+def test_where_grpc_lost_the_status_the_call_may_be_made_again() -> None:
+    lost = AioRpcError(grpc.StatusCode.INTERNAL, Metadata(), Metadata(), "Internal error from Core")
+    error = from_rpc_error(lost)
+    assert (type(error), error.reason) == (errors.Unavailable, "RPC_STATUS_LOST")
+
+
 def test_details_that_are_not_ours_are_not_believed() -> None:
     trailers = Metadata(("grpc-status-details-bin", b""), ("other", "x"))
     error = from_rpc_error(AioRpcError(grpc.StatusCode.NOT_FOUND, Metadata(), trailers, "gone"))
