@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -64,23 +65,28 @@ async def spool_features(
         )
     stub = ExpressionServiceStub(channel)
     spool: FeatureSpool | None = None
-    with remote_errors():
-        response = expression_pb2.GenerateResponse()
-        responses = stub.Generate(_speech(tenant, sound, wanted), timeout=timeout_s)
-        async for response in responses:
-            kind = response.WhichOneof("message")
-            if kind == "header":
-                header = response.header
-                spool = FeatureSpool(
-                    path, header.encoder_version, header.lip_feature_dim,
-                    N_BLENDSHAPES if wanted else 0,
-                )  # fmt: skip
-            elif spool is not None and kind == "features":
-                spool.append(response.features.lip_feature, response.features.blendshapes)
-            elif spool is not None and kind == "event":
-                spool.voice(response.event.time_code.frame)
-        if spool is not None and response.summary.frame_count == spool.n_frames:
-            return spool
+    accepted = asyncio.Event()
+    response = expression_pb2.GenerateResponse()
+    try:
+        with remote_errors():
+            speech = _speech(tenant, sound, wanted, accepted)
+            async for response in stub.Generate(speech, timeout=timeout_s):
+                kind = response.WhichOneof("message")
+                if kind == "header":
+                    accepted.set()
+                    header = response.header
+                    spool = FeatureSpool(
+                        path, header.encoder_version, header.lip_feature_dim,
+                        N_BLENDSHAPES if wanted else 0,
+                    )  # fmt: skip
+                elif spool is not None and kind == "features":
+                    spool.append(response.features.lip_feature, response.features.blendshapes)
+                elif spool is not None and kind == "event":
+                    spool.voice(response.event.time_code.frame)
+    finally:
+        accepted.set()  # nobody waits for an answer any more
+    if spool is not None and response.summary.frame_count == spool.n_frames:
+        return spool
     raise SyncTalkError(
         "the stream of features ended early", reason="FEATURES_INCOMPLETE", remedy="Try again."
     )
@@ -136,8 +142,13 @@ def _background(request: DubRequest) -> renderer_pb2.Background:
 
 
 async def _speech(
-    tenant: str, sound: Pcm, expression: expression_pb2.ExpressionOptions | None
+    tenant: str,
+    sound: Pcm,
+    expression: expression_pb2.ExpressionOptions | None,
+    accepted: asyncio.Event,
 ) -> AsyncIterator[expression_pb2.GenerateRequest]:
+    """Sound follows when the header is accepted: why it is not would be lost while much is sent
+    (``services.common.rpc.errors``)."""
     yield expression_pb2.GenerateRequest(
         header=expression_pb2.GenerateRequestHeader(
             parent=f"tenants/{tenant}",
@@ -151,6 +162,7 @@ async def _speech(
             expression=expression,
         )
     )
+    await accepted.wait()
     first = 0
     for block in sound.blocks(_CHUNK_SAMPLES):
         yield expression_pb2.GenerateRequest(

@@ -76,7 +76,6 @@ class ExpressionServicer(ExpressionServiceServicer):
         self, requests: AsyncIterator[pb.GenerateRequest]
     ) -> AsyncIterator[pb.GenerateResponse]:
         request = _parse_header(await anext(requests, pb.GenerateRequest()))
-        yield pb.GenerateResponse(header=self._header(request))
         generation = Generation(
             self._encoder,
             request,
@@ -84,6 +83,7 @@ class ExpressionServicer(ExpressionServiceServicer):
             self._settings.expression_spool,
         )
         try:
+            yield pb.GenerateResponse(header=self._header(request))
             async for message in requests:
                 kind = message.WhichOneof("message")
                 if kind == "end_of_audio":
