@@ -87,8 +87,10 @@ chaos: $(STAMP) ## Kill everything while work runs, twenty rounds; figures go to
 	  $(BIN)/python -m pytest --timeout=7200 tests/e2e/test_chaos.py tests/integration/jobs/test_job_chaos.py
 
 fuzz: $(STAMP) ## 20,000 damaged files and 20,000 hostile requests, at most an hour of each [SEED=1]
+	rm -f benchmarks/results/fuzz.jsonl
 	SYNCTALK_FUZZ_FILES=20000 SYNCTALK_FUZZ_REQUESTS=20000 SYNCTALK_FUZZ_INPUTS=20000 \
 	  SYNCTALK_FUZZ_SEED=$(SEED) SYNCTALK_FUZZ_KEEP=out/fuzz \
+	  SYNCTALK_FUZZ_RESULT=benchmarks/results/fuzz.jsonl \
 	  $(BIN)/python -m pytest -s --timeout=7200 tests/fuzz tests/e2e/attacks/test_attack_fuzz.py
 
 audit: $(STAMP) ## Known flaws of the pinned packages, as PyPI's advisories have them (needs the network)

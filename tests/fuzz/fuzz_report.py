@@ -5,10 +5,13 @@ A few seconds of each in every run of the tests; `make fuzz` sets the variables 
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from synctalk.evaluation.machine import describe_machine
 
 FILES = int(os.environ.get("SYNCTALK_FUZZ_FILES", "250"))
 REQUESTS = int(os.environ.get("SYNCTALK_FUZZ_REQUESTS", "400"))
@@ -16,6 +19,7 @@ INPUTS = int(os.environ.get("SYNCTALK_FUZZ_INPUTS", "300"))  # of each parser
 SEED = int(os.environ.get("SYNCTALK_FUZZ_SEED", "1"))
 SECONDS = float(os.environ.get("SYNCTALK_FUZZ_SECONDS", "3600"))  # of files, of requests
 KEEP = Path(os.environ["SYNCTALK_FUZZ_KEEP"]) if "SYNCTALK_FUZZ_KEEP" in os.environ else None
+RESULT = os.environ.get("SYNCTALK_FUZZ_RESULT", "")  # a line of JSON for each kind, if named
 
 
 @dataclass
@@ -40,3 +44,11 @@ class Report:
         lines += [f"{count:8d}  {name}" for name, count in self.outcomes.most_common()]
         lines += [f"FOUND {what}: {where}" for what, where in self.findings.items()]
         return "\n".join(lines)
+
+    def publish(self) -> None:
+        """Print it; keep it among the benchmarks' results when that is asked for."""
+        print(f"\n{self}")
+        if RESULT:
+            line = json.dumps({**vars(self), "machine": asdict(describe_machine())})
+            with open(RESULT, "a") as results:
+                results.write(line + "\n")

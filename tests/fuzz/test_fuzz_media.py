@@ -14,6 +14,6 @@ def test_a_damaged_file_is_read_or_refused() -> None:
     # It forks, which a process with threads of gRPC must not.
     with ProcessPoolExecutor(1, get_context("spawn")) as clean:
         report = clean.submit(fuzz, SEED, FILES, SECONDS, KEEP).result()
-    print(f"\n{report}")
+    report.publish()
     assert not report.findings, report
     assert report.outcomes["ok"] > 0.1 * report.count, "damage was so great that nothing is read"

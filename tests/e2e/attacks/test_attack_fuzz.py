@@ -43,7 +43,7 @@ def _held(pid: int | None) -> tuple[int, int]:
 
 
 def well(report: Report) -> None:
-    print(f"\n{report}")
+    report.publish()
     assert not report.findings, report
     assert report.count > 0
 
