@@ -1,9 +1,8 @@
 """Second stage of pre-training: real speakers' sounds and lips beside the synthetic teachers.
 
-A linear layer on the hidden features names sounds, finer than mouth shapes, and is then forgotten:
-its use is what the features have to carry for it. Another, which stays, is taught what the lips of
-filmed people do (opening and width, each in the speaker's own standard deviations): the average
-speaker's mouth, beside which a subject's own head has less to learn.
+A linear layer on the hidden features, which stays, is taught what the lips of filmed people do
+(opening and width, each in the speaker's own standard deviations): the average speaker's mouth,
+beside which a subject's own head has less to learn.
 """
 
 from __future__ import annotations
@@ -13,18 +12,13 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import pad
 
 from synctalk.face_sync import speech
 from synctalk.face_sync.augment import disturb
 from synctalk.face_sync.corpus import Shares
 from synctalk.face_sync.crops import Crops, crop_stats, draw, soft_labels, stretch_bands
-from synctalk.face_sync.encoder import (
-    DELAY_FRAMES,
-    FEATURES,
-    HISTORY_MELS,
-    AudioVisualEncoder,
-)
+from synctalk.face_sync.encoder import DELAY_FRAMES, HISTORY_MELS, AudioVisualEncoder
 from synctalk.face_sync.naming import naming_loss
 from synctalk.face_sync.recordings import Recording, pieces
 from synctalk.face_sync.sounds import SOUNDS
@@ -38,7 +32,8 @@ _LEAD_MELS = HISTORY_MELS + 2
 class Refining:
     """How the second stage goes."""
 
-    steps: int = 300
+    speakers: int = 90
+    steps: int = 400
     batch: int = 8  # of either kind
     crops: int = 1500
     learning_rate: float = 6e-4
@@ -140,6 +135,7 @@ def draw_filmed(
 
 def refine(
     encoder: AudioVisualEncoder,
+    names: nn.Conv1d,
     crops: Crops,
     recordings: Sequence[Recording],
     refining: Refining,
@@ -151,7 +147,6 @@ def refine(
     filmed = film(recordings, refining, generator)
     torch.manual_seed(seed)
     encoder = encoder.requires_grad_(True).train()
-    names = nn.Conv1d(FEATURES, len(SOUNDS), 1)
     optimiser = torch.optim.AdamW(
         [*encoder.parameters(), *names.parameters()],
         refining.learning_rate,
@@ -162,7 +157,8 @@ def refine(
     )
     shown = StageProgress(progress, "lips", refining.steps)
     for step in range(refining.steps):
-        synthetic = _synthetic_loss(encoder, names, *draw(crops, refining.batch, FRAMES, generator))
+        mel, labels = draw(crops, refining.batch, FRAMES, generator)
+        synthetic, _ = naming_loss(encoder, names, mel, labels)
         sounds, lips = _real_loss(encoder, names, *draw_filmed(filmed, refining.batch, generator))
         loss = synthetic + sounds + refining.lips * lips
         optimiser.zero_grad()
@@ -177,13 +173,6 @@ def refine(
     return encoder.eval()
 
 
-def _synthetic_loss(
-    encoder: AudioVisualEncoder, names: nn.Conv1d, mel: Tensor, labels: Tensor
-) -> Tensor:
-    shapes, hidden = naming_loss(encoder, mel, labels)
-    return shapes + cross_entropy(names(hidden), labels.transpose(1, 2))
-
-
 def _real_loss(
     encoder: AudioVisualEncoder,
     names: nn.Conv1d,
@@ -193,9 +182,6 @@ def _real_loss(
     lips: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Of sounds, where they are known, and of lips."""
-    shapes, hidden = naming_loss(encoder, mel, labels, known=known)
-    sounds = shapes
-    if bool(known.any()):
-        sounds = shapes + cross_entropy(names(hidden[known]), labels[known].transpose(1, 2))
+    sounds, hidden = naming_loss(encoder, names, mel, labels, known)
     error = encoder.articulation(hidden).transpose(1, 2) - lips
     return sounds, error[lips.isfinite()].square().mean()
