@@ -21,6 +21,7 @@ from services.gateway.core import Gateway
 from services.gateway.inventory import (
     avatars_of,
     dubs_of,
+    dubs_under,
     events_of,
     list_again,
     list_all,
@@ -79,12 +80,16 @@ async def erase_consent(gateway: Gateway, tenant: str, consent_id: str) -> Erasu
     record = await gateway.tables.erasures.find(tenant, consent_id)
     if record is None:
         consent = await gateway.tables.consents.get(tenant, consent_id)
-        if any([True async for _ in avatars_of(gateway, tenant, consent_id)]):
-            raise FailedPrecondition(
-                f"avatars stand on consent {consent_id}",
-                reason="CONSENT_IN_USE",
-                remedy="Revoke it, which erases them, or delete them; then delete the consent.",
-            )
+        for kind, standing in (
+            ("avatars", avatars_of(gateway, tenant, consent_id)),
+            ("dubs", dubs_under(gateway, tenant, consent_id)),
+        ):
+            if any([True async for _ in standing]):
+                raise FailedPrecondition(
+                    f"{kind} stand on consent {consent_id}",
+                    reason="CONSENT_IN_USE",
+                    remedy="Revoke it, which erases them, or delete them; then delete the consent.",
+                )
         record = await _begin(gateway, tenant, consent_id, "consents", consent.uploads)
     return await finished(gateway, record)
 

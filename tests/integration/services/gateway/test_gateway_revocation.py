@@ -62,6 +62,19 @@ def test_a_dub_that_has_outlived_its_avatar_goes_with_its_consent(tenant: Tenant
     assert tenant.objects() == []
 
 
+def test_a_consent_stays_while_dubs_made_under_it_do(tenant: Tenant) -> None:
+    avatar = tenant.ready_avatar()
+    dub = tenant.new_dub(avatar)
+    tenant.until(f"/v1/dubs/{dub['id']}", lambda it: it["state"] == "succeeded")
+    tenant.delete(f"/v1/avatars/{avatar['id']}")
+    path = f"/v1/consents/{avatar['consent']}"
+    status, error = tenant.refused("DELETE", path)
+    assert (status, error["code"]) == (409, "CONSENT_IN_USE")
+    tenant.delete(f"/v1/dubs/{dub['id']}")
+    assert tenant.delete(path)["state"] == "erased"
+    assert tenant.objects() == []
+
+
 def test_everything_held_about_a_person_can_be_had(tenant: Tenant) -> None:
     avatar = tenant.ready_avatar()
     dub = tenant.new_dub(avatar)
