@@ -28,7 +28,7 @@ WRONG = ("crash", "bug", "hang")
 
 
 def fuzz(seed: int, count: int, seconds: float, keep: Path | None = None) -> Report:
-    """Up to ``count`` files and about ``seconds``; findings are kept as files in ``keep``."""
+    """``count`` files, fewer if ``seconds`` are over; findings are kept as files in ``keep``."""
     good = seeds()
     names, report, began = sorted(good), Report("damaged media files", seed), time.monotonic()
     contents = [data for _, data in good.values()]
@@ -36,6 +36,7 @@ def fuzz(seed: int, count: int, seconds: float, keep: Path | None = None) -> Rep
         work = Path(folder)
         for number in range(count):
             if time.monotonic() - began > seconds:
+                report.out_of_time = True
                 break
             rng = random.Random(f"{seed}/{number}")
             name = rng.choice(names)

@@ -71,6 +71,7 @@ AUDIO = {
 PICTURES = ("png", "jpg", "webp")
 
 
+@cache
 def seeds() -> Mapping[str, tuple[str, bytes]]:
     """By name: the tasks' family (``video``, ``audio`` or ``picture``) and the file."""
     found: dict[str, tuple[str, bytes]] = {}

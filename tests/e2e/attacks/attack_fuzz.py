@@ -44,7 +44,11 @@ class _Enough(Exception):
 def fuzz_schema(
     aim: Aim, document: Mapping[str, Any], number: int, count: int, seconds: float
 ) -> Report:
-    """About ``count`` requests, evenly over all operations: half as the contract says, half not."""
+    """Up to ``count`` requests, evenly over all operations: half as the contract says, half not.
+
+    Fewer where an operation has no more of a kind, a client could not send them, or ``seconds``
+    are over.
+    """
     report, began = Report("requests made of the contract", number), time.monotonic()
     schema = schemathesis.openapi.from_dict(dict(document))
     offered = [found.ok() for found in schema.get_all_operations()]
@@ -57,6 +61,7 @@ def fuzz_schema(
 
                 def send(case: Any, web: httpx.Client = web) -> None:
                     if time.monotonic() - began > seconds:
+                        report.out_of_time = True
                         raise _Enough
                     _send(aim, web, case, report)
 
@@ -106,7 +111,7 @@ def fuzz_bytes(
     aim: Aim, operations: tuple[Operation, ...], bodies: Mapping[str, list[dict[str, object]]],
     number: int, count: int, seconds: float,
 ) -> Report:  # fmt: skip
-    """``count`` good requests with damage anywhere: line, headers, body."""
+    """``count`` good requests with damage anywhere, fewer if ``seconds`` are over."""
     report, began = Report("damaged requests", number), time.monotonic()
     good = [
         _raw(aim, operation, body)
@@ -116,6 +121,7 @@ def fuzz_bytes(
     ]
     for index in range(count):
         if time.monotonic() - began > seconds:
+            report.out_of_time = True
             break
         rng = random.Random(f"{number}/{index}")
         request = mutated(rng.choice(good), good, rng)
