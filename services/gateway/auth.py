@@ -42,6 +42,7 @@ class Caller:
         key: id of the key; of a live session's token the id of the session; ``oidc:…`` of a person.
         scopes: of what the key is good for; empty: for all that its role may.
         limits: of the tenant.
+        expires_s: when the key ends, seconds since the epoch; None: it does not, or is no key.
     """
 
     tenant: str
@@ -49,6 +50,15 @@ class Caller:
     key: str
     scopes: tuple[str, ...] = ()
     limits: Limits | None = None
+    expires_s: float | None = None
+
+    def covers(self, scopes: tuple[str, ...], expires_s: float | None) -> bool:
+        """Whether a key of these scopes, good until then, may do no more than this caller."""
+        within = bool(scopes) and all(
+            {scope, scope.removesuffix(":read")} & set(self.scopes) for scope in scopes
+        )
+        ends = expires_s is not None and expires_s <= (self.expires_s or 0.0)
+        return (within or not self.scopes) and (ends or self.expires_s is None)
 
 
 def new_key() -> str:
@@ -194,7 +204,9 @@ async def _key_caller(gateway: Gateway, digest: str, request: Request) -> Caller
     if record is None or not record.is_good(digest, now_s()):
         raise _unknown()
     _take(request, gateway.settings, answer)
-    return Caller(record.tenant, record.role, record.id, record.scopes, answer.limits)
+    return Caller(
+        record.tenant, record.role, record.id, record.scopes, answer.limits, record.expires_s
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, Field
 
-from services.common.errors import Conflict
+from services.common.errors import Conflict, PermissionDenied
 from services.common.jobs.model import check_name
 from services.gateway.auth import (
     Caller,
@@ -133,8 +133,12 @@ class Me(View):
 async def create_key(
     body: NewKey, caller: KeyManagerDep, gateway: GatewayDep, once: OnceDep
 ) -> Any:
-    """It is shown this once. A repetition of the request is told that the key was made."""
+    """It is shown this once. A repetition of the request is told that the key was made. It may do
+    no more than the key that makes it, and for no longer.
+    """
     tenant = tenant_of(caller, body.tenant or "")
+    expires_s = body.expires_at.timestamp() if body.expires_at else None
+    _check_covered(caller, body.scopes, expires_s)
 
     async def make(key_id: str) -> KeyWithSecret:
         key = new_key()
@@ -146,7 +150,7 @@ async def create_key(
             role=body.role,
             digest=digest_of(key),
             scopes=tuple(sorted(set(body.scopes))),
-            expires_s=body.expires_at.timestamp() if body.expires_at else None,
+            expires_s=expires_s,
         )
         await gateway.audit.note(
             tenant, caller.key, "key.create", f"keys/{key_id}", role=body.role,
@@ -192,7 +196,8 @@ async def rotate_key(
     tenant: TenantQuery = "",
 ) -> KeyWithSecret:
     """The new one is shown this once. The old one stays good for `grace_s`, and one before it not
-    at all. Send it once: every call makes another key.
+    at all. Send it once: every call makes another key. A key that may do more than yours is not
+    yours to replace.
     """
     owner = tenant_of(caller, tenant)
     if body.grace_s > gateway.settings.key_grace_max_s:
@@ -200,7 +205,8 @@ async def rotate_key(
             "grace_s", f"grace_s is {body.grace_s:g}", reason="GRACE_TOO_LONG",
             remedy=f"Give at most {gateway.settings.key_grace_max_s:g} seconds.",
         )  # fmt: skip
-    await gateway.tables.keys.get(owner, key_id)
+    current = await gateway.tables.keys.get(owner, key_id)
+    _check_covered(caller, current.scopes, current.expires_s)
     await gateway.audit.note(
         owner, caller.key, "key.rotate", f"keys/{key_id}", grace_s=f"{body.grace_s:g}"
     )
@@ -281,6 +287,19 @@ def tenant_of(caller: Caller, named: str) -> str:
         raise ParamError(
             "tenant", error.message, reason=error.reason, remedy=error.remedy
         ) from None
+
+
+def _check_covered(caller: Caller, scopes: tuple[str, ...], expires_s: float | None) -> None:
+    """Nobody is handed a key that may do more than the one that was shown: of roles, whoever
+    manages keys has the highest.
+    """
+    if not caller.covers(scopes, expires_s):
+        raise PermissionDenied(
+            "the key would be good for more, or for longer, than the one that asks for it",
+            reason="KEY_EXCEEDS_CALLER",
+            remedy="Give it scopes and an end within those of your key, or ask an admin whose key "
+            "has neither.",
+        )
 
 
 async def _last_used(gateway: Gateway, tenant: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from gateway_suite import OPERATOR, WEB, House, Tenant, bearer, client
+from gateway_suite import OPERATOR, WEB, House, Json, Tenant, bearer, client
 
 AUDIENCE = "avatar"
 
@@ -146,6 +146,30 @@ def test_a_key_is_good_for_its_scopes(tenant: Tenant, house: House) -> None:
             answer = http.request(method, f"/v1/{path}", json={})
             assert answer.json()["error"]["code"] == "SCOPE_INSUFFICIENT", path
         assert http.get("/v1/me").json()["scopes"] == ["avatars:read", "dubs", "uploads"]
+
+
+def test_a_key_makes_and_replaces_none_that_may_do_more(tenant: Tenant, house: House) -> None:
+    soon, later = "2099-01-01T00:00:00Z", "2099-06-01T00:00:00Z"
+    limited: Json = {"role": "admin", "scopes": ["keys", "dubs"], "expires_at": soon}
+    made = tenant.post("/v1/keys", {"name": "limited", **limited})
+    (unlimited,) = (key for key in tenant.get("/v1/keys")["data"] if key["name"] == "first")
+    with client(house.url, made["key"]) as http:
+        narrow = Tenant(tenant.name, http, house.store)
+        for more in (
+            {"scopes": []}, {"scopes": ["keys", "avatars"]}, {"scopes": ["avatars:read"]},
+            {"expires_at": None}, {"expires_at": later},
+        ):  # fmt: skip
+            body = {"name": "more", **limited, **more}
+            status, error = narrow.refused("POST", "/v1/keys", body)
+            assert (status, error["code"]) == (403, "KEY_EXCEEDS_CALLER"), more
+        path = f"/v1/keys/{unlimited['id']}/rotate"
+        assert narrow.refused("POST", path, {})[1]["code"] == "KEY_EXCEEDS_CALLER"
+        less = narrow.post("/v1/keys", {"name": "less", **limited, "scopes": ["dubs:read"]})
+        assert works(house, less["key"])
+        for key_id in (less["id"], made["id"]):
+            assert works(house, narrow.post(f"/v1/keys/{key_id}/rotate")["key"])
+    assert works(house, tenant.post(f"/v1/keys/{made['id']}/rotate")["key"])
+    assert len(tenant.get("/v1/keys")["data"]) == 3
 
 
 def test_a_rotated_key_goes_on_for_its_grace_and_no_longer(tenant: Tenant, house: House) -> None:
