@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 
-from services.common.errors import FailedPrecondition, PermissionDenied, Unavailable
+from services.common.errors import FailedPrecondition, PermissionDenied, ServiceError, Unavailable
 from services.common.names import parse_name
 
 _AWAY_S = 0.5
@@ -121,9 +121,21 @@ def consent_of(tenant: str, name: str | None) -> str:
     return consent_key(tenant, consent_id)
 
 
-def parse_consent(text: str | None) -> Consent | None:
-    """From the record; None where there is none."""
-    return Consent.model_validate_json(text) if text else None
+def parse_consent(name: str | None, text: str | None) -> Consent | None:
+    """From the record; None where there is none.
+
+    Raises:
+        Unavailable: it cannot be read here, as one of a later release may be: nothing is made or
+            shown under it by this process, and others may be of that release.
+    """
+    try:
+        return Consent.model_validate_json(text) if text else None
+    except ValidationError as error:
+        raise Unavailable(
+            f"the record of consent {name} cannot be read by this release",
+            reason="CONSENT_UNREADABLE",
+            remedy="Update trainers and renderers to the release of the gateway.",
+        ) from error
 
 
 def require_consent(
@@ -137,11 +149,12 @@ def require_consent(
 
     Raises:
         FailedPrecondition, PermissionDenied: see :func:`check_consent` and :func:`consent_of`.
+        Unavailable: see :func:`parse_consent`.
     """
     key = consent_of(tenant, name)
     while True:
         try:
-            found = parse_consent(cast(Any, redis.get(key)))
+            found = parse_consent(name, cast(Any, redis.get(key)))
         except RedisError:
             check()
             time.sleep(_AWAY_S)
@@ -176,7 +189,8 @@ class ConsentReader:
         Raises:
             FailedPrecondition, PermissionDenied: see :func:`check_consent` and :func:`consent_of`;
                 or the avatar was erased.
-            Unavailable: Redis is away for longer than ``_PATIENCE_S``: nothing is shown unasked.
+            Unavailable: Redis is away for longer than ``_PATIENCE_S``: nothing is shown unasked; or
+                see :func:`parse_consent`.
         """
         deadline_s = time.monotonic() + _PATIENCE_S
         while True:
@@ -195,32 +209,31 @@ class ConsentReader:
                 raise refusal
             return
 
-    async def refusals(
-        self, wanted: Mapping[Shown, Scope | None]
-    ) -> dict[Shown, FailedPrecondition | PermissionDenied]:
+    async def refusals(self, wanted: Mapping[Shown, Scope | None]) -> dict[Shown, ServiceError]:
         """Those that may not be shown, and why, by one question.
 
         Raises:
             RedisError: it is away.
         """
-        refused: dict[Shown, FailedPrecondition | PermissionDenied] = {}
+        refused: dict[Shown, ServiceError] = {}
         keys: list[str] = []
         asked: list[Shown] = []
         for shown in wanted:
             try:
-                consent = consent_of(shown.tenant, shown.consent)
+                key = consent_of(shown.tenant, shown.consent)
             except PermissionDenied as error:
                 refused[shown] = error
                 continue
             asked.append(shown)
-            keys += (consent, *erasure_keys(shown.tenant, shown.avatar))
+            keys += (key, *erasure_keys(shown.tenant, shown.avatar))
         texts = await cast(Any, self._redis.mget(keys)) if keys else []
         for shown, text, *erased in zip(asked, *(texts[n::3] for n in range(3)), strict=True):
             try:
                 if any(erased):
                     raise _erased(shown)
-                check_consent(str(shown.consent), parse_consent(text), wanted[shown], time.time())
-            except FailedPrecondition as error:
+                consent = parse_consent(shown.consent, text)
+                check_consent(str(shown.consent), consent, wanted[shown], time.time())
+            except (FailedPrecondition, Unavailable) as error:
                 refused[shown] = error
         return refused
 

@@ -8,7 +8,6 @@ again: what was revoked, has expired or was erased ends, and its copies here go.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -105,17 +104,21 @@ class ConsentGuard:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
-            with contextlib.suppress(RedisError):  # nothing new begins while it is away
+            try:
                 await self._look()
+            except RedisError:  # nothing new begins while it is away
+                continue
+            except Exception as error:  # whatever it is: the next revocation is still to be seen
+                log.error("consents not looked at", exc_info=error)
 
     async def _look(self) -> None:
         used = {*self._cached(), *(hold.key for hold in self._holds)}
         self._known = {key: shown for key, shown in self._known.items() if key in used}
         refused = await self._reader.refusals(dict.fromkeys(self._known.values()))
+        for hold in list(self._holds):
+            if (why := refused.get(hold.shown)) is not None:
+                hold.fall(why)
         for key, shown in list(self._known.items()):
             if (why := refused.get(shown)) is not None:
                 log.warning("dropped", avatar=shown.avatar, tenant=shown.tenant, reason=why.reason)
                 self._drop(key)
-        for hold in list(self._holds):
-            if (why := refused.get(hold.shown)) is not None:
-                hold.fall(why)

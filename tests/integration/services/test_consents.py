@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +20,18 @@ from services.common.consents import (
     consent_key,
     require_consent,
 )
-from services.common.errors import FailedPrecondition, PermissionDenied
+from services.common.errors import (
+    FailedPrecondition,
+    PermissionDenied,
+    ServiceError,
+    Unavailable,
+)
 from services.common.jobs.connect import connect, connect_worker
 from services.common.settings import RpcSettings, StorageSettings
 from services.common.storage import ObjectRef
 from services.gateway.model import ConsentRecord
 from services.gateway.records import Table
+from services.renderer.consents import ConsentGuard, Hold
 from services.trainer.job import Preset, TrainingTask
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker import TrainingWork
@@ -69,6 +76,63 @@ def test_a_worker_begins_with_consent_of_its_own_tenant_only(redis_url: str) -> 
                 require_consent(redis, "others", name, Scope.AVATAR, never)
 
 
+def later_release(redis_url: str, name: str) -> None:
+    """A record with a scope that this release does not know."""
+    _, tenant, _, consent_id = name.split("/")
+    with connect_worker(redis_url) as redis:
+        redis.set(consent_key(tenant, consent_id), '{"scope": ["avatar", "dub", "to sing"]}')
+
+
+def test_a_worker_leaves_a_consent_that_it_cannot_read_to_others(redis_url: str) -> None:
+    later_release(redis_url, NAME)
+    with connect_worker(redis_url) as redis, pytest.raises(Unavailable) as refused:
+        require_consent(redis, "askers", NAME, Scope.AVATAR, never)
+    assert refused.value.reason == "CONSENT_UNREADABLE"
+
+
+def test_a_renderer_goes_on_looking_whatever_it_meets(redis_url: str) -> None:
+    """A record that it cannot read, a fault of its own; and then a revocation."""
+    names = [f"tenants/lookers/consents/con_{number}" for number in range(3)]
+    for name in names:
+        stored(redis_url, Consent(), name)
+    dropped: list[str] = []
+
+    def drop(key: str) -> None:
+        dropped.append(key)
+        raise OSError("the disk is gone")
+
+    async def fallen(hold: Hold) -> str:
+        async with asyncio.timeout(15):
+            while True:
+                try:
+                    hold.check()
+                except ServiceError as why:
+                    return why.reason
+                await asyncio.sleep(0.05)
+
+    async def work() -> None:
+        async with AsyncExitStack() as stack:
+            redis = await stack.enter_async_context(connect(redis_url))
+            guard = ConsentGuard(redis, list, drop)
+            holds = [
+                await stack.enter_async_context(
+                    guard.held(Shown("lookers", f"av_{number}", name), Scope.LIVE, str(number))
+                )
+                for number, name in enumerate(names)
+            ]
+            later_release(redis_url, names[0])
+            assert await fallen(holds[0]) == "CONSENT_UNREADABLE"
+            holds[1].check()
+            stored(redis_url, Consent(revoked_s=1.0), names[1])
+            assert await fallen(holds[1]) == "CONSENT_REVOKED"
+            holds[2].check()
+            with pytest.raises(Unavailable):
+                await stack.enter_async_context(guard.held(holds[0].shown, None, "0"))
+
+    asyncio.run(work())
+    assert "0" in dropped
+
+
 def test_while_redis_is_away_a_worker_waits_until_it_is_told_to_stop() -> None:
     asked = []
 
@@ -82,7 +146,7 @@ def test_while_redis_is_away_a_worker_waits_until_it_is_told_to_stop() -> None:
 
 
 def test_what_the_gateway_writes_is_what_others_read(redis_url: str) -> None:
-    async def work() -> dict[Shown, FailedPrecondition | PermissionDenied]:
+    async def work() -> dict[Shown, ServiceError]:
         async with connect(redis_url) as redis:
             table = Table(redis, ConsentRecord)
             for number, more in enumerate(({}, {"revoked_s": 1.0}, {"phase": "draft"})):
