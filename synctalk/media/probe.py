@@ -163,6 +163,7 @@ def _video_info(
     frame = _first_frame(path, limits)
     orientation = orientation_of(frame)
     width, height = shown_size(frame.width, frame.height, stream, orientation)
+    _check_size(path, width, height, limits)  # of pixels that may be far from square
     claimed = _seconds(stream) or (container.duration or 0) / av.time_base
     duration = max(claimed, stamps[-1] - stamps[0] if stamps else 0.0)  # containers err, or lie
     return VideoInfo(

@@ -60,6 +60,7 @@ def make_video(
     hflip: bool = False,
     container: str | None = None,
     fast_start: bool = False,
+    aspect: Fraction = Fraction(1),
 ) -> Path:
     """Lossless H.264 video whose frame k, shown from ``times_s[k]``, is number k; AAC sound."""
     options = {"movflags": "+faststart"} if fast_start else {}
@@ -68,6 +69,7 @@ def make_video(
         video.width, video.height = size
         video.pix_fmt = "yuv420p" if size[0] % 2 == size[1] % 2 == 0 else "yuv444p"
         video.time_base = video.codec_context.time_base = Fraction(1, 90000)
+        video.codec_context.sample_aspect_ratio = aspect  # width of a pixel over its height
         if rotation is not None or hflip:
             video.set_display_rotation(rotation or 0.0, hflip=hflip)
         sound = None if wav is None else out.add_stream("aac", rate=wav_rate, layout="mono")

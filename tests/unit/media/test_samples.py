@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from fractions import Fraction
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -72,6 +73,17 @@ def test_8k_is_refused_before_a_picture_is_decoded(tmp_path: Path) -> None:
     with pytest.raises(MediaError) as caught:
         sample_frames(clip, 3, limits=MediaLimits(max_side_px=512))
     assert caught.value.reason == "PICTURE_TOO_LARGE"
+
+
+@pytest.mark.parametrize(
+    ("aspect", "reason"),
+    [(Fraction(1, 64), "PICTURE_TOO_SMALL"), (Fraction(10), "PICTURE_TOO_LARGE")],
+)
+def test_pixels_far_from_square_are_refused(tmp_path: Path, aspect: Fraction, reason: str) -> None:
+    clip = make_video(tmp_path / "clip.mp4", regular(5, 25), aspect=aspect)
+    with pytest.raises(MediaError) as caught:
+        sample_frames(clip, 3, limits=MediaLimits(max_side_px=512))
+    assert caught.value.reason == reason
 
 
 def test_memory_that_ran_out_does_not_pass_for_damage() -> None:
