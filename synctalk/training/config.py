@@ -43,6 +43,8 @@ class TrainConfig:
         hold_share: share of the steps at full learning rate before the decay begins.
         final_rate: learning rate at the end, as a share of the first.
         lr_base, lr_basis, lr_mlp: Adam's learning rates (in units of the table's column scales).
+        average_decay: share kept per step of the moving average of the weights over the second
+            half of the steps, which is what ships; 0 ships the last step's weights.
         basis_decay: pull of the basis towards zero, share per step at full rate; keeps
             expressions that the footage hardly shows from breaking up.
         lambda_dssim: share of DSSIM in the image loss; the rest is L1.
@@ -75,6 +77,7 @@ class TrainConfig:
     lr_base: float = 2e-2
     lr_basis: float = 2e-3
     lr_mlp: float = 5e-4
+    average_decay: float = 0.998
     basis_decay: float = 0.002
     lambda_dssim: float = 0.1
     mouth_weight: float = 0.0

@@ -1,4 +1,4 @@
-"""Adam with one rate per group and a fused step on the CPU."""
+"""Adam with one rate per group and a fused step on the CPU; the average of its last steps."""
 
 from __future__ import annotations
 
@@ -70,6 +70,45 @@ class Adam:
         for name, (first, second) in self._moments.items():
             first.copy_(state[f"{name}.first"])
             second.copy_(state[f"{name}.second"])
+
+
+class WeightAverage:
+    """Moving average of parameters (Polyak): a step follows two frames, the average many.
+
+    Args:
+        decay: share of the average that is kept per step.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self._decay = decay
+        self._step = 0
+        self._mean: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def update(self, parameters: Iterable[tuple[str, nn.Parameter]], step: int) -> None:
+        """Take in the parameters after ``step``; steps since the last call count as this one."""
+        kept = self._decay ** (step - self._step)
+        self._step = step
+        for name, parameter in parameters:
+            if name in self._mean:
+                self._mean[name].lerp_(parameter, 1.0 - kept)
+            else:
+                self._mean[name] = parameter.detach().clone()
+
+    @torch.no_grad()
+    def take(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
+        """Set the parameters to their average."""
+        for name, parameter in parameters:
+            parameter.copy_(self._mean[name])
+
+    def state(self) -> dict[str, Tensor]:
+        """Average by name, and the step it was last updated after."""
+        return {**self._mean, "step": torch.tensor(self._step)} if self._mean else {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of :meth:`state`."""
+        self._step = int(state["step"]) if state else 0
+        self._mean = {name: mean.clone() for name, mean in state.items() if name != "step"}
 
 
 def _fused(

@@ -2,7 +2,8 @@
 
 Stage 1 fits the canonical head alone and lets it densify. Stage 2 trains everything: base,
 deformation, coefficient networks. The first part runs at half resolution. Rates hold, then decay
-once over the whole run: annealing is worth more than extra steps.
+once over the whole run: annealing is worth more than extra steps. What ships is the moving average
+of the weights over the second half.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ from synctalk.training import curriculum
 from synctalk.training.checkpoint import Checkpoint
 from synctalk.training.config import TrainConfig
 from synctalk.training.data import FrameStack, head_window, load_frames, mouth_weight
-from synctalk.training.optimiser import Adam, Group
+from synctalk.training.optimiser import Adam, Group, WeightAverage
 from synctalk.training.subject import study
 from synctalk.training.views import View, ViewGradient, ViewLoss, ViewPool
 
 SEED_VIEWS = 40
 HELD_OUT_CHECKS = 12
 SNAPSHOT_EVERY = 200
+AVERAGE_FROM, AVERAGE_EVERY = 0.5, 5
 MAX_ROLLBACKS = 3
 NOSE_TIP = 4
 SEAM_MM = 12.0
@@ -115,6 +117,7 @@ class Trainer:
         self._rollbacks = 0
         self._grad2d = torch.zeros(self.base.shape[0], device=device)
         self.model, self._adam = self._canonical_model(self.base)
+        self._average = WeightAverage(config.average_decay)
 
     # -- the run ---------------------------------------------------------------------------
 
@@ -145,6 +148,7 @@ class Trainer:
             while self.step < self.config.steps:
                 if not self._advance():
                     snapshot = self._roll_back(snapshot)
+                    stage.done = self.step
                     continue
                 self.seconds = before + time.monotonic() - started
                 stage.advance(metrics=self._check_if_due())
@@ -176,7 +180,19 @@ class Trainer:
         self._adam.step(self._rate())
         self._grad2d += torch.stack([g.image_plane for g in gradients]).mean(0)
         self.step += 1
+        self._keep_average()
         return True
+
+    def _keep_average(self) -> None:
+        """Follow the weights in the second half; after the last step become their average."""
+        first = int(AVERAGE_FROM * self.config.steps)
+        last = self.step == self.config.steps
+        if self.config.average_decay == 0 or self.step < max(first, self._canonical_steps + 1):
+            return
+        if last or self.step % AVERAGE_EVERY == 0:
+            self._average.update(self.model.named_parameters(), self.step)
+        if last:
+            self._average.take(self.model.named_parameters())
 
     @property
     def _batch_seed(self) -> int:
@@ -354,13 +370,16 @@ class Trainer:
         rollbacks = self._rollbacks
         self._restore(snapshot.step, snapshot.tensors)
         self._rollbacks = rollbacks
+        self.curve = tuple(point for point in self.curve if point.step <= self.step)
         return snapshot
 
     def _tensors(self) -> dict[str, Tensor]:
         model = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         adam = {f"adam.{k}": v for k, v in self._adam.state().items()}
+        average = {f"average.{k}": v for k, v in self._average.state().items()}
         return {
-            **model, **adam, "grad2d": self._grad2d, "rollbacks": torch.tensor(self._rollbacks),
+            **model, **adam, **average,
+            "grad2d": self._grad2d, "rollbacks": torch.tensor(self._rollbacks),
         }  # fmt: skip
 
     def checkpoint(self) -> Checkpoint:
@@ -393,6 +412,8 @@ class Trainer:
             self.model, self._adam = self._canonical_model(state["base"].cpu() * column_scale())
             self.model.load_state_dict(state)
         self._adam.load_state(_under(tensors, "adam."))
+        average = _under(tensors, "average.")
+        self._average.load_state({k: v.to(self.device) for k, v in average.items()})
         self._grad2d = tensors["grad2d"].to(self.device, copy=True)
         self._rollbacks = int(tensors["rollbacks"])
         self.step = step
