@@ -39,8 +39,13 @@ _CODECS = {
 
 
 def connect(target: str, settings: RpcSettings) -> AbstractAsyncContextManager[Channel]:
-    """A channel."""
+    """A channel to the expression service."""
     return open_channel(target, settings)
+
+
+def connect_renderer(target: str, settings: RpcSettings) -> AbstractAsyncContextManager[Channel]:
+    """A channel to one replica; a call that it does not take goes to another at once."""
+    return open_channel(target, settings, retries=False)
 
 
 async def spool_features(

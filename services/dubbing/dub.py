@@ -131,7 +131,7 @@ class Dub:
         async with ReplicaPool(
             self._settings.renderer_targets,
             self._settings.dubbing_segments_per_replica,
-            lambda target: clients.connect(target, self._settings.rpc),
+            lambda target: clients.connect_renderer(target, self._settings.rpc),
             client=self._prefix,
         ) as pool:
 

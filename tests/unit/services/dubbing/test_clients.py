@@ -1,4 +1,4 @@
-"""What the expression service says to a dub arrives, however long the speech is."""
+"""What the expression service says to a dub arrives, and renderers are asked once."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from services.common.errors import ResourceExhausted
+from services.common.artifacts import ArtifactRef
+from services.common.dubs import DubRequest
+from services.common.errors import ResourceExhausted, Unavailable
 from services.common.rpc.errors import to_status
 from services.common.settings import RpcSettings
-from services.dubbing.clients import connect, spool_features
+from services.common.storage import ObjectRef
+from services.dubbing.clients import connect, connect_renderer, render_segment, spool_features
+from services.dubbing.features import SegmentRows
 from services.dubbing.sound import Pcm
 from services.gen.avatar.v1 import expression_pb2_grpc as wire
+from services.gen.avatar.v1 import renderer_pb2_grpc
 
 
 class _Full(wire.ExpressionServiceServicer):
@@ -52,3 +58,39 @@ def test_why_a_long_speech_is_refused_is_not_lost(tmp_path: Path) -> None:
         await server.stop(None)
 
     asyncio.run(ask())
+
+
+class _Leaving(renderer_pb2_grpc.RendererServiceServicer):
+    """Takes no segment any more."""
+
+    asked = 0
+
+    async def RenderSegment(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        self.asked += 1
+        await context.abort_with_status(to_status(Unavailable("going", reason="GOING")))
+
+
+def test_a_replica_that_is_away_is_asked_once_for_a_segment() -> None:
+    """The dub gives the segment to another, and lets this one rest."""
+    stored = ObjectRef("tenants/acme/x", 1, "0" * 64)
+    request = DubRequest(
+        avatar_version="tenants/acme/avatars/ann/versions/1",
+        bundle=ArtifactRef("tenants/acme/avatars/ann/v1", stored),
+        audio=stored,
+    )
+    none = np.zeros((0, 4), np.float32)
+    rows = SegmentRows(0, np.zeros((1, 4), np.float32), none, none, 4)
+    leaving = _Leaving()
+
+    async def ask() -> None:
+        server = grpc.aio.server()
+        renderer_pb2_grpc.add_RendererServiceServicer_to_server(leaving, server)
+        target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        await server.start()
+        async with connect_renderer(target, RpcSettings(token=SecretStr("x"))) as channel:
+            with pytest.raises(Unavailable, match="going"):
+                await render_segment(channel, request, rows, "encoder", "tenants/acme/y", 30)
+        await server.stop(None)
+
+    asyncio.run(ask())
+    assert leaving.asked == 1
