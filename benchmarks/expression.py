@@ -275,7 +275,7 @@ def subject_figures(avatar_path: Path, dataset_path: Path, heard: list[Voice]) -
     own = OwnRange.of(subject.driving.expression[: len(learn)][learn])
     prosody = measure_prosody(dataset.audio(), len(dataset))
     voice = heard[1]
-    order = play_order(len(dataset), dataset.manifest.cuts, len(voice.prosody))
+    order = play_order(avatar.manifest.played, len(voice.prosody))
     natural = ProsodicExpression().generate(voice.prosody)
     began = time.process_time()
     upper = expression.coefficients(order, natural)

@@ -35,8 +35,7 @@ class Stream:
     """Frames of one avatar's footage in memory, to be rendered again and again."""
 
     def __init__(self, avatar: Avatar, n: int) -> None:
-        manifest = avatar.manifest
-        order = play_order(manifest.n_frames, manifest.cuts, n)
+        order = play_order(avatar.manifest.played, n)
         self.avatar = avatar
         self.driving: Driving = avatar.source[order]
         plates = ordered_frames(avatar.bundle.path / BUNDLE_PLATES, order)

@@ -39,7 +39,6 @@ from synctalk.evaluation.quality.naturalness import Brisque, Niqe
 from synctalk.face import MeshFaceTracker
 from synctalk.face.topology import CHIN, FACE_OVAL, RIGID
 from synctalk.media import VideoReader, Yuv420, rgb_to_yuv, yuv_to_rgb
-from synctalk.media.cuts import longest_shot
 from synctalk.media.ordered import ordered_frames
 from synctalk.render.torso import Neck, lay_neck
 
@@ -93,7 +92,7 @@ def apart(chosen: list[tuple[float, int, int]], least: int) -> list[tuple[int, i
 def neighbours(person: Avatar) -> Iterator[Pair]:
     """Open mouths of the clip's longest shot, and closed ones a moment away."""
     manifest, mesh = person.manifest, person.source_mesh[..., :2]
-    shot = longest_shot(manifest.n_frames, manifest.cuts)
+    shot = manifest.played
     gap = person.mouth_opening_mm(person.source.lip)
     at = np.arange(shot.start, shot.stop)
     is_open = gap > np.percentile(gap[at], 60)
@@ -118,7 +117,7 @@ def own_mouth(person: Avatar) -> Iterator[Pair]:
     """Frames with their own lips: nothing had to be restored, so this is what it costs."""
     manifest = person.manifest
     part, size, folder = manifest.crop, manifest.size, person.bundle.path
-    shot = longest_shot(manifest.n_frames, manifest.cuts)
+    shot = manifest.played
     with VideoReader(folder / SOURCE) as video, VideoReader(folder / MATTE) as mattes:
         for i in np.linspace(shot.start, shot.stop - 1, PAIRS // 2).astype(int):
             matte = part.cut(mattes.read_grey(i), size) > 128
@@ -309,7 +308,7 @@ def around_chin(image: Image, mesh: Float) -> Image:
 def flicker(person: Avatar) -> dict[str, float]:
     """In the band under the jaw, while the mouth stays shut over a running source."""
     manifest = person.manifest
-    shot = longest_shot(manifest.n_frames, manifest.cuts)
+    shot = manifest.played
     order = np.arange(shot.start, min(shot.stop, shot.start + FLICKER_FRAMES))
     moves = person.source[order]
     shut = person.source.lip[[person.mouth_opening_mm(person.source.lip).argmin()]]
@@ -336,7 +335,7 @@ def flicker(person: Avatar) -> dict[str, float]:
 def cost_ms(person: Avatar) -> dict[str, float]:
     """CPU milliseconds a frame of what the restorer adds to a dub, each alone."""
     manifest = person.manifest
-    shot = longest_shot(manifest.n_frames, manifest.cuts)
+    shot = manifest.played
     order = np.arange(shot.start, min(shot.stop, shot.start + FLICKER_FRAMES))
     plate, source = (
         read(person.bundle.path / name, shot.start) for name in (BUNDLE_PLATES, SOURCE)

@@ -41,6 +41,7 @@ from torch import Tensor, from_numpy
 from synctalk.dataset import FRAMES, PLATES, Crop, SubjectDataset, replace_folder, sha256_file
 from synctalk.errors import BundleError
 from synctalk.media import VideoPreset, VideoWriter, rgb_to_yuv
+from synctalk.media.cuts import longest_shot
 from synctalk.media.ordered import ordered_frames
 from synctalk.render.torso import Neck, NeckWindow, pack_neck, unpack_neck
 from synctalk.tensor_files import checked
@@ -126,6 +127,7 @@ class BundleManifest:
         crop, size: the rendered square in source px, and its side as rendered.
         n_frames: frames of the source plates.
         cuts: first frame of every shot of the source but the first.
+        lost: source frames in which no face was found; none are named before they were noted.
         window: width, height of the rendered part of the crop, px.
         settings: training configuration.
         metrics: held-out figures measured when training ended.
@@ -154,7 +156,13 @@ class BundleManifest:
     files: Mapping[str, str] = field(default_factory=dict)
     fps: int = 25
     encoder: str = ""
+    lost: tuple[int, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def played(self) -> range:
+        """Source frames that dubbing plays: the longest run of a shot with a face in each."""
+        return longest_shot(self.n_frames, self.cuts, self.lost)
 
     def to_json(self) -> str:
         """Indented JSON."""
@@ -174,11 +182,14 @@ class BundleManifest:
             raw = {each.name: raw[each.name] for each in fields(cls) if each.name in raw}
             raw["crop"] = Crop(**raw["crop"])
             raw["training_curve"] = tuple(CurvePoint(**p) for p in raw["training_curve"])
-            for name in {"cuts", "window", "parents"} & raw.keys():
+            for name in {"cuts", "lost", "window", "parents"} & raw.keys():
                 raw[name] = tuple(raw[name])
             if any(Path(name).name != name for name in raw.get("files", ())):
                 raise ValueError("a part lies in another folder")
-            return cls(**raw)
+            manifest = cls(**raw)
+            if not manifest.played:
+                raise ValueError("a face in no frame")
+            return manifest
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise BundleError(
                 f"{where}: not an avatar manifest ({error}).",

@@ -39,6 +39,7 @@ from safetensors.numpy import load_file, save_file
 
 from synctalk.errors import DatasetError
 from synctalk.media import VideoReader, read_audio
+from synctalk.media.cuts import longest_shot
 from synctalk.tensor_files import checked
 
 SCHEMA_VERSION = 2
@@ -178,6 +179,11 @@ class Tracks:
     K: NDArray[np.float32]
     vertices: NDArray[np.float32]
 
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """[T] where the face was found: other frames have neither mesh nor pose of their own."""
+        return self.valid & (self.score > 0)
+
     def save(self, path: Path) -> None:
         """Write as safetensors."""
         arrays = {f.name: np.ascontiguousarray(getattr(self, f.name)) for f in _fields(self)}
@@ -251,6 +257,16 @@ class SubjectDataset:
 
     def __len__(self) -> int:
         return self.manifest.n_frames
+
+    @property
+    def lost(self) -> tuple[int, ...]:
+        """Frames in which the face was not found."""
+        return tuple(np.flatnonzero(~self.tracks.usable).tolist())
+
+    @property
+    def played(self) -> range:
+        """Frames that dubbing plays: the longest run of a shot with a face in each."""
+        return longest_shot(len(self), self.manifest.cuts, self.lost)
 
     @property
     def train_range(self) -> range:

@@ -1,8 +1,9 @@
 """Batch dubbing: an avatar speaks an audio file (DESIGN §1, flow 2).
 
-The source footage plays on under the new speech, forwards and backwards within its longest shot,
-so that audio of any length never meets a jump. Head pose and gaze come from the footage, the lips
-from the audio; so do blinks and brows, or they come from the footage, too.
+The source footage plays on under the new speech, forwards and backwards within its longest run of
+one shot with a face in each frame, so that audio of any length never meets a jump. Head pose and
+gaze come from the footage, the lips from the audio; so do blinks and brows, or they come from the
+footage, too.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ from synctalk.expression import (
 )
 from synctalk.face_sync import AudioVisualEncoder
 from synctalk.media import VideoPreset, VideoWriter, Yuv420, read_audio, read_picture
-from synctalk.media.cuts import longest_shot
 from synctalk.media.ordered import ordered_frames
 from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 from synctalk.provenance import (
@@ -74,15 +74,11 @@ class DubResult:
     signed: bool = False
 
 
-def play_order(
-    n_frames: int, cuts: tuple[int, ...], length: int, first: int = 0
-) -> NDArray[np.int64]:
-    """Source frame of each of ``length`` output frames from ``first`` on: to and fro in the
-    longest shot.
+def play_order(shot: range, length: int, first: int = 0) -> NDArray[np.int64]:
+    """Source frame of each of ``length`` output frames from ``first`` on: to and fro in ``shot``.
 
     Neighbouring output frames show the same or neighbouring source frames, so nothing jumps.
     """
-    shot = longest_shot(n_frames, cuts)
     start, span = shot.start, len(shot)
     period = max(2 * (span - 1), 1)
     phase = np.arange(first, first + length) % period
@@ -152,7 +148,7 @@ def dub(
     features = encoder.encode(torch.from_numpy(wav), n_frames).numpy()
     lips = person.lips_from_audio(features)
     clock.lap("audio")
-    order = play_order(person.manifest.n_frames, person.manifest.cuts, n_frames)
+    order = play_order(person.manifest.played, n_frames)
     driving = person.source[order]
     blendshapes = _blendshapes(person, expression, wav, n_frames, blinks_per_minute, seed)
     upper = driving.expression

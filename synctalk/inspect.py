@@ -173,6 +173,11 @@ def _describe_avatar(path: Path) -> Description:
             f"{manifest.source_width}x{manifest.source_height}",
             f"renders into {manifest.source_width} × {manifest.source_height} px",
         ),
+        Fact(
+            "played_s",
+            len(manifest.played) / manifest.fps,
+            f"plays {spoken_duration(len(manifest.played) / manifest.fps)} of its footage",
+        ),
         Fact("consent_id", consent or "", f"consent {consent}" if consent else "no consent record"),
         *metrics,
         *_timing_facts(manifest.timings_s, "making it took"),

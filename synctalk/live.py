@@ -22,7 +22,6 @@ from synctalk.backdrop import Backdrop
 from synctalk.bundle import BUNDLE_PLATES, MATTE, PLATE_MATTE, SOURCE
 from synctalk.dubbing import play_order
 from synctalk.media import Yuv420
-from synctalk.media.cuts import longest_shot
 from synctalk.media.reader import VideoReader
 from synctalk.render.compositing import Cutout
 from synctalk.render.torso import Neck, lay_neck
@@ -87,17 +86,16 @@ class FootageCache:
         Every step decodes a frame or two at most, but the first one, which has to find its place.
         When the last walker of an avatar is closed, what was decoded for it is let go.
         """
-        manifest, film = person.manifest, (person.bundle.path, mattes)
-        start = longest_shot(manifest.n_frames, manifest.cuts).start
+        shot, film = person.manifest.played, (person.bundle.path, mattes)
         with self._lock:
             self._walkers[film] += 1
         try:
             for begin in count(first, _STRIDE):
-                order = play_order(manifest.n_frames, manifest.cuts, _STRIDE + 1, begin)
+                order = play_order(shot, _STRIDE + 1, begin)
                 for now, then in zip(order[:-1].tolist(), order[1:].tolist(), strict=True):
                     yield self._still(person, mattes, now)
                     base = now - now % PIECE
-                    if then < now and base > start:  # its piece is decoded from the other end
+                    if then < now and base > shot.start:  # its piece is decoded from the other end
                         self._piece(person, mattes, base - PIECE).reach(PIECE - 1 - now % PIECE)
         finally:
             self._leave(film)

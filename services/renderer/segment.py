@@ -91,8 +91,7 @@ def segment_cutouts(
 
 
 def _played(person: Avatar, features: SegmentFeatures) -> tuple[Driving, Order]:
-    manifest = person.manifest
-    order = play_order(manifest.n_frames, manifest.cuts, len(features.rows), features.first)
+    order = play_order(person.manifest.played, len(features.rows), features.first)
     moves = person.source[order]
     upper, face = moves.expression, features.blendshapes
     if face is not None and (face.required or person.has_expression):

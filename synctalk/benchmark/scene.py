@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from synctalk.benchmark.plan import Sound
 from synctalk.dataset import FPS, SAMPLE_RATE_HZ, SubjectDataset
 from synctalk.dubbing import play_order
-from synctalk.errors import MediaError
+from synctalk.errors import DatasetError, MediaError
 from synctalk.face_sync import AudioVisualEncoder
 from synctalk.media import read_audio
 from synctalk.media.cuts import longest_shot
@@ -93,25 +93,33 @@ def own_scene(dataset: SubjectDataset) -> Scene:
 
 
 def foreign_scene(dataset: SubjectDataset, sound: Sound) -> Scene:
-    """The longest shot of the held-out part, to and fro under somebody else's speech.
+    """What dubbing would play of the held-out part, to and fro under somebody else's speech.
 
     Raises:
+        DatasetError: no face was found in the held-out part.
         MediaError: the sound cannot be read, or hardly lasts.
     """
     wav = sound_of(sound)
     n = len(wav) * FPS // SAMPLE_RATE_HZ
     wav = wav[: n * SAMPLE_RATE_HZ // FPS]
     shot = _played(dataset)
-    order = shot.start + play_order(len(shot), (), n)
+    order = shot.start + play_order(range(len(shot)), n)
     features = AudioVisualEncoder.pretrained().encode(torch.from_numpy(wav), n).numpy()
     return Scene(dataset, order, wav, features, slice(0, n), own=False)
 
 
 def _played(dataset: SubjectDataset) -> range:
-    """The longest shot of the held-out part, its first ten seconds at most."""
+    """The held-out part's longest run of a shot with a face in each, ten seconds at most."""
     span = dataset.held_out_range
     cuts = tuple(c - span.start for c in dataset.manifest.cuts if c > span.start)
-    shot = longest_shot(len(span), cuts)
+    lost = tuple(i - span.start for i in dataset.lost if i in span)
+    shot = longest_shot(len(span), cuts, lost)
+    if not shot:
+        raise DatasetError(
+            f"{dataset.path}: no face in its last {len(span)} frames, which are kept for testing.",
+            reason="NO_FACE_HELD_OUT",
+            remedy="Cut them off and preprocess the video again.",
+        )
     first = span.start + shot.start
     return range(first, first + min(len(shot), SEGMENT_FRAMES))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -75,8 +75,13 @@ def _prominence(values: NDArray[np.float64], floor: float) -> NDArray[np.float64
     return result
 
 
-def longest_shot(n_frames: int, cuts: Sequence[int]) -> range:
-    """The frames of the longest shot, the first of equals: those that dubbing plays."""
-    edges = [0, *cuts, n_frames]
-    start, stop = max(pairwise(edges), key=lambda shot: shot[1] - shot[0])
-    return range(start, stop)
+def longest_shot(n_frames: int, cuts: Sequence[int], lost: Collection[int] = ()) -> range:
+    """The frames of the longest shot, the first of equals: those that dubbing plays.
+
+    Args:
+        lost: frames that cannot be played; a shot ends at them, too. Nothing is left of all: empty.
+    """
+    edges = sorted({0, n_frames, *cuts, *lost, *(i + 1 for i in lost)})
+    unplayed = set(lost)
+    shots = (range(*edge) for edge in pairwise(edges) if edge[0] not in unplayed)
+    return max(shots, key=len, default=range(0))

@@ -126,6 +126,7 @@ def _publish(
         source_height=source.source_height,
         n_frames=source.n_frames,
         cuts=source.cuts,
+        lost=dataset.lost,
         window=(window.width, window.height),
         settings=dataclasses.asdict(settings),
         metrics=metrics,

@@ -31,7 +31,6 @@ from synctalk.face.parsing_matte import smoothstep
 from synctalk.face.parsing_networks import WORK_SIZE, PersonSegmenter
 from synctalk.face.plates import Background, background_now, erase_mask, fit_background
 from synctalk.media import VideoReader
-from synctalk.media.cuts import longest_shot
 from synctalk.progress import ProgressCallback, StageProgress
 
 Image = NDArray[np.uint8]
@@ -65,8 +64,8 @@ THREADS = 2
 def person_mattes(dataset: SubjectDataset, progress: ProgressCallback) -> Mattes:
     """The empty scene of a dataset's footage, and the person's matte in every frame.
 
-    Of the longest shot alone, which is what dubbing plays: other shots may show another scene, and
-    their mattes are empty.
+    Of the frames alone that dubbing plays: other shots may show another scene, and their mattes are
+    empty.
     """
     matter = _Matter(dataset)
     return Mattes(matter.scene.image, matter.frames(progress))
@@ -87,7 +86,7 @@ class _Matter:
     def __init__(self, dataset: SubjectDataset) -> None:
         manifest = dataset.manifest
         self._dataset = dataset
-        self._shot = longest_shot(manifest.n_frames, manifest.cuts)
+        self._shot = dataset.played
         self._crop = manifest.crop
         self._scale = WORK_SIZE / manifest.crop.side
         shape = (manifest.source_height, manifest.source_width)

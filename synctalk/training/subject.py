@@ -61,7 +61,7 @@ def viewmats(R: NDArray[np.float32], t: NDArray[np.float32]) -> Tensor:
 def study(dataset: SubjectDataset, capturer: Capturer = "landmarks") -> Subject:
     """Fit the driving space on the training frames and encode all frames with it."""
     tracks = dataset.tracks
-    usable = tracks.valid & (tracks.score > 0)
+    usable = tracks.usable
     train = usable.copy()
     train[dataset.held_out_range.start :] = False
     mesh, R, t, K, vertices = (

@@ -25,7 +25,6 @@ from torch import Tensor
 from synctalk.bundle import TorsoPlates
 from synctalk.dataset import SubjectDataset
 from synctalk.face.parsing_matte import fill_coarsely, smoothstep
-from synctalk.media.cuts import longest_shot
 from synctalk.progress import ProgressCallback, StageProgress
 from synctalk.render.torso import NeckWindow
 from synctalk.training.inpainter import (
@@ -141,7 +140,7 @@ def _continued(colours: Float, seen: Mask) -> Float:
 def restore_torso(
     dataset: SubjectDataset, steps: int, seed: int, progress: ProgressCallback
 ) -> TorsoPlates:
-    """Learn the subject's neck and inpaint it in every frame of the longest shot.
+    """Learn the subject's neck and inpaint it in every frame that dubbing plays.
 
     Args:
         steps: of the optimiser.
@@ -149,15 +148,14 @@ def restore_torso(
         progress: receives events of the stages ``torso`` (now) and ``torso plates`` (while the
             result's frames are read, once).
     """
-    manifest = dataset.manifest
-    shot = longest_shot(manifest.n_frames, manifest.cuts)
-    window = neck_window(dataset.tracks, shot, manifest.size)
+    size, shot = dataset.manifest.size, dataset.played
+    window = neck_window(dataset.tracks, shot, size)
     learnt = _closed_frames(dataset, shot)
     stage = StageProgress(progress, "torso", steps)
     pairs = _Pairs(
         [neck_view(window, dataset.tracks, f) for f in frame_parts(dataset, learnt)],
         most_drop(dataset.tracks, shot),
-        manifest.size / 512,
+        size / 512,
         seed,
     )
     network = fit_inpainter(pairs.batch, steps, seed, lambda loss: stage.advance())

@@ -180,12 +180,26 @@ def test_what_a_later_release_added_to_this_version_is_passed_over(folder: Path)
 def test_facts_that_older_releases_did_not_write_have_defaults(folder: Path) -> None:
     path = folder / bundle.MANIFEST
     raw = json.loads(path.read_text())
-    for name in ("encoder", "consent_id", "parents", "fps"):
+    for name in ("encoder", "consent_id", "parents", "fps", "lost"):
         del raw[name]
     path.write_text(json.dumps(raw))
     manifest = AvatarBundle.open(folder).manifest
     assert (manifest.encoder, manifest.consent_id, manifest.parents) == ("", None, ())
     assert manifest.fps == 25
+    assert (manifest.lost, manifest.played) == ((), range(7, 20))  # its longest shot, as then
+
+
+def test_what_is_played_has_a_face_in_every_frame(tmp_path: Path, source: SubjectDataset) -> None:
+    made = write_bundle(tmp_path / "a", artifacts.bundle_manifest(lost=(10,)), TENSORS, source)
+    assert AvatarBundle.open(made.path).manifest.played == range(20, 33)
+
+
+def test_an_avatar_without_any_face_is_refused(folder: Path) -> None:
+    path = folder / bundle.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lost": list(range(artifacts.N))}))
+    error = refused(folder)
+    assert error.reason == "BUNDLE_MANIFEST"
+    assert "a face in no frame" in error.message
 
 
 @pytest.mark.parametrize("text", ["", "no json", "{}", '{"schema_version": 1}'])

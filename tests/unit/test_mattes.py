@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -73,7 +73,8 @@ def made_dataset(
     manifest = artifacts.manifest(
         source_width=SIDE, source_height=SIDE, crop=crop, size=crop.side, cuts=cuts
     )
-    return SubjectDataset(folder, manifest, artifacts.tracks())
+    found = np.ones(N, bool)
+    return SubjectDataset(folder, manifest, replace(artifacts.tracks(), valid=found))
 
 
 def before_green(frame: Image, matte: Image, scene: Image) -> NDArray[np.floating]:
