@@ -20,11 +20,12 @@ OUT   ?= out/demo
 # for one of them: threads of torch and BLAS that wait for each other would cost a tenth more.
 TEST_WORKERS ?= 2
 
-# These want the avatar and dataset that real_subject.py makes; those are parts of others; and gpu.sh
-# is for machines with CUDA.
+# These want the avatar and dataset that real_subject.py makes; those are parts of others or have parts
+# of their own; and gpu.sh is for machines with CUDA.
 BENCH_LAST := $(addprefix benchmarks/,real_subject.py dub_speed.py refined_poses.py crowded.py \
   expression.py torso.py live_renderer.py synctalk_p.py)
-BENCH_PARTS := $(addprefix benchmarks/,live_house.py quick_serve.py trimmed.py gpu.py gpu_parity.py gpu_speed.py)
+BENCH_PARTS := $(addprefix benchmarks/,live_house.py quick_serve.py trimmed.py gpu.py gpu_parity.py gpu_speed.py \
+  paper_table.py watermark.py)
 BENCH_FIRST := $(filter-out $(BENCH_LAST) $(BENCH_PARTS),$(wildcard benchmarks/*.py))
 ANCHOR := out/bench/anchor_71s_512
 NATIVE := CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
@@ -79,7 +80,10 @@ bench: $(STAMP) ## Every benchmark; figures go to benchmarks/results
 	$(BIN)/python benchmarks/torso.py $(ANCHOR).standard
 	$(BIN)/python benchmarks/live_renderer.py $(ANCHOR).standard
 	$(BIN)/python benchmarks/synctalk_p.py --dataset $(ANCHOR).dataset
+	for part in attacks cost false-positives; do $(BIN)/python benchmarks/watermark.py $$part || exit 1; done
 	$(BIN)/synctalk bench benchmarks/plans/paper.toml --out out/benchmark
+	for kind in json csv; do cp out/benchmark/bench.$$kind benchmarks/results/paper.$$kind || exit 1; done
+	$(BIN)/python benchmarks/paper_table.py
 
 chaos: $(STAMP) ## Kill everything while work runs, twenty rounds; figures go to benchmarks/results
 	rm -f benchmarks/results/chaos.jsonl

@@ -9,7 +9,7 @@ tracked; the opening is the inner lips' gap over the distance between the eyes. 
 each test person counts once. People whom the weights were trained on (``SEEN``) give heads and are
 never asked. Closures: frames of m, b and p against other speech frames, by the bilabial posterior
 and the opening that a stranger's head predicts; sounds of GRID clips come from forced alignment
-(``pip install pocketsphinx``), the virtual person's are exact. Noise: the clean narrative's
+(PocketSphinx, which ``make setup`` installs), the virtual person's are exact. Noise: the clean narrative's
 prediction is the reference for the same words in a cafeteria. Discriminator: windows in time
 against the same windows with lips at least five frames off; lags in windows of three seconds.
 German: no video of a
