@@ -1,7 +1,8 @@
 """Structured logs: one JSON object a line on stderr, with the request id of what caused it.
 
 The request id lives in a context variable: it follows ``await`` and ``asyncio.to_thread``, gRPC
-carries it from hop to hop (:mod:`services.common.rpc`), and a job keeps the one it was made with.
+carries it from hop to hop (:mod:`services.common.rpc`), and jobs keep it
+(:mod:`services.common.origin`).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from services.common import logs
 from services.common.dubs import DUB_JOBS, DubOutput, DubRequest
+from services.common.job_tracing import traced
 from services.common.jobs import Finished, QueueCollector, Worker, WorkerMetrics
 from services.common.jobs.connect import connect_worker
 from services.common.metrics import serve_metrics
@@ -49,7 +50,7 @@ def _worker(settings: DubbingSettings) -> Worker[DubRequest, DubOutput]:
     return Worker(
         url,
         DUB_JOBS,
-        work.handle,
+        traced(work.handle, "dubbing", settings.otlp_endpoint),
         settings.jobs,
         sweep=work.sweep,
         on_finished=on_finished,

@@ -20,6 +20,7 @@ from services.common.errors import (
 )
 from services.common.job_progress import shown_picture
 from services.common.jobs import Job, JobState
+from services.common.origin import working_for
 from services.gateway import uploads
 from services.gateway.consents import require_active
 from services.gateway.core import Gateway
@@ -46,6 +47,10 @@ class AvatarWork:
 
     async def look(self, record: AvatarRecord) -> float:
         """Take it as far as it goes; seconds until it is to be looked at again."""
+        with working_for(record.origin):
+            return await self._look(record)
+
+    async def _look(self, record: AvatarRecord) -> float:
         try:
             await self._advance(record)
         except FINAL as error:

@@ -12,6 +12,7 @@ from services.common.consents import Scope
 from services.common.errors import FailedPrecondition
 from services.common.job_progress import shown_picture
 from services.common.jobs import Job
+from services.common.origin import origin
 from services.gateway import uploads
 from services.gateway.auth import Caller, CallerDep
 from services.gateway.consents import require_active
@@ -116,6 +117,7 @@ async def create_avatar(
                 tenant=caller.tenant,
                 created_s=now_s(),
                 updated_s=now_s(),
+                origin=origin(),
                 **body.model_dump(),
             ),
             _quota(caller),

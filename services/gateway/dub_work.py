@@ -9,6 +9,7 @@ from services.common.consents import Scope
 from services.common.dubs import DUB_JOBS, DubRequest, check_supported, dub_prefix
 from services.common.errors import FailedPrecondition, NotFound
 from services.common.jobs import Job, JobState
+from services.common.origin import working_for
 from services.common.storage import ObjectRef
 from services.gateway import uploads
 from services.gateway.avatar_work import FINAL, failure_of, problem_of
@@ -32,6 +33,10 @@ class DubWork:
 
     async def look(self, record: DubRecord) -> float:
         """Take it as far as it goes; seconds until it is to be looked at again."""
+        with working_for(record.origin):
+            return await self._look(record)
+
+    async def _look(self, record: DubRecord) -> float:
         try:
             await self._advance(record)
         except FINAL as error:

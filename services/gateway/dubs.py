@@ -15,6 +15,7 @@ from services.common.dubs import MAX_TEXT_CHARS, BlinksPerMinute, Expression, Vi
 from services.common.errors import FailedPrecondition, NotFound
 from services.common.job_progress import shown_picture
 from services.common.jobs import Job, JobState
+from services.common.origin import origin
 from services.gateway import uploads
 from services.gateway.auth import Caller, CallerDep
 from services.gateway.consents import require_active
@@ -263,6 +264,7 @@ def _record(dub_id: str, body: NewDub, avatar: AvatarRecord) -> DubRecord:
         expression=body.expression,
         blinks_per_minute=body.blinks_per_minute,
         text=body.text,
+        origin=origin(),
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.common.artifacts import ArtifactRef
 from services.common.consents import Consent, Scope, Standing
 from services.common.dubs import Expression, VideoFormat
+from services.common.origin import Origin
 from services.common.storage import ObjectRef
 from services.gateway.records import Record
 
@@ -222,6 +223,7 @@ class AvatarRecord(Record):
         preprocess_job, train_job: empty until they are made.
         round: grows with every new try; names the requests and events of this one.
         restart: the current job is to be queued again.
+        origin: the request of this try.
     """
 
     KIND: ClassVar[str] = "avatar"
@@ -244,6 +246,7 @@ class AvatarRecord(Record):
     bundle: ArtifactRef | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     error: Problem | None = None
+    origin: Origin = Origin()
 
     @property
     def resource(self) -> str:
@@ -274,7 +277,7 @@ class DubRecord(Record):
         background_image: id of an upload, or empty.
         enqueued: whether the job was made.
         restart: the job is to be queued again.
-        round: as an avatar's.
+        round, origin: as an avatar's.
     """
 
     KIND: ClassVar[str] = "dub"
@@ -304,6 +307,7 @@ class DubRecord(Record):
     manifest: ObjectRef | None = None
     duration_s: float | None = None
     error: Problem | None = None
+    origin: Origin = Origin()
 
     @property
     def uploads(self) -> tuple[str, ...]:

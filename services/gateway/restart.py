@@ -9,6 +9,7 @@ from __future__ import annotations
 from services.common.consents import Scope
 from services.common.errors import FailedPrecondition
 from services.common.jobs import JobState
+from services.common.origin import origin
 from services.gateway.consents import require_active
 from services.gateway.core import Gateway
 from services.gateway.model import AvatarRecord, DubRecord, JobLink, now_s
@@ -47,6 +48,7 @@ async def restart_avatar(gateway: Gateway, avatar: AvatarRecord) -> AvatarRecord
             f"avatar {avatar.id} is ready", reason="AVATAR_READY", remedy="Make a new avatar."
         )
     await require_active(gateway, avatar.tenant, avatar.consent, Scope.AVATAR, footage=avatar.video)
+    asked = origin()
 
     def again(old: AvatarRecord) -> AvatarRecord:
         if old.phase not in ("failed", "cancelled"):
@@ -55,7 +57,7 @@ async def restart_avatar(gateway: Gateway, avatar: AvatarRecord) -> AvatarRecord
         return old.model_copy(
             update={
                 "phase": phase, "restart": True, "round": old.round + 1, "error": None,
-                "updated_s": now_s(),
+                "updated_s": now_s(), "origin": asked,
             }
         )  # fmt: skip
 
@@ -73,13 +75,17 @@ async def restart_dub(gateway: Gateway, dub: DubRecord) -> None:
     """
     avatar = await gateway.tables.avatars.get(dub.tenant, dub.avatar)
     await require_active(gateway, dub.tenant, avatar.consent, Scope.DUB)
+    asked = origin()
 
     def again(old: DubRecord) -> DubRecord:
         if old.phase not in ("failed", "cancelled"):
             return old
         return old.model_copy(
-            update={"phase": "queued", "restart": True, "round": old.round + 1, "error": None}
-        )
+            update={
+                "phase": "queued", "restart": True, "round": old.round + 1, "error": None,
+                "origin": asked,
+            }
+        )  # fmt: skip
 
     await gateway.tables.dubs.update(dub.tenant, dub.id, again)
     await gateway.tables.dubs.poke(dub.tenant, dub.id)

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from redis.exceptions import RedisError
 
 from services.common import logs
+from services.common.job_tracing import traced
 from services.common.jobs import QueueCollector, Worker, WorkerMetrics, connect
 from services.common.jobs.connect import connect_worker
 from services.common.metrics import serve_metrics
@@ -69,7 +70,7 @@ def _work(settings: TrainerSettings, metrics_port: int) -> None:
     worker = Worker(
         settings.redis_url.get_secret_value(),
         JOB_TYPE,
-        work.handle,
+        traced(work.handle, "trainer", settings.otlp_endpoint),
         settings.jobs,
         sweep=work.sweep,
         on_finished=WorkerMetrics(JOB_TYPE.queue, REGISTRY).on_finished,

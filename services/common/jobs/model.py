@@ -19,6 +19,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from services.common.origin import Origin
 from synctalk.errors import InputError
 
 PayloadT = TypeVar("PayloadT")
@@ -175,6 +176,7 @@ class Job:
         failure: why it failed, or why the last attempt did; None when nothing went wrong.
         result_json: the published result; see :meth:`JobType.load_result`.
         revision: grows with every change.
+        origin: the request that made it, or queued it again.
     """
 
     id: str
@@ -195,6 +197,7 @@ class Job:
     updated_s: float
     finished_s: float | None
     revision: int
+    origin: Origin = field(default_factory=Origin)
 
 
 @dataclass(frozen=True)
@@ -271,6 +274,7 @@ def parse_job(fields: Mapping[str, str]) -> Job:
         updated_s=int(fields["updated_ms"]) / 1000,
         finished_s=seconds("finished_ms"),
         revision=int(fields["revision"]),
+        origin=Origin(fields.get("request_id", ""), fields.get("traceparent", "")),
     )
 
 

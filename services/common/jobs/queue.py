@@ -29,6 +29,7 @@ from services.common.jobs.model import (
     parse_job,
     parse_publication,
 )
+from services.common.origin import origin
 from synctalk.errors import InputError
 
 
@@ -66,7 +67,7 @@ class JobQueue(Generic[PayloadT, ResultT]):
         publish_as: str = "",
         job_id: str = "",
     ) -> Enqueued:
-        """Put a job at the end of its tenant's line.
+        """Put a job at the end of its tenant's line; it works for the request that asks.
 
         Args:
             tenant: whose job it is; tenants take turns.
@@ -87,10 +88,14 @@ class JobQueue(Generic[PayloadT, ResultT]):
         if len(idempotency_key) > 255:
             raise InputError("idempotency key longer than 255 characters", reason="INVALID_NAME")
         digest = hashlib.sha256(f"{tenant}\n{publish_as}\n{text}".encode()).hexdigest()
-        attempts = self._settings.max_attempts
+        attempts, asked = self._settings.max_attempts, origin()
         status, found = await self._run(
-            "enqueue", (job_id, tenant, text, digest, attempts, publish_as, idempotency_key)
-        )
+            "enqueue",
+            (
+                job_id, tenant, text, digest, attempts, publish_as, idempotency_key,
+                asked.request_id, asked.traceparent,
+            ),
+        )  # fmt: skip
         if status == "conflict":
             raise Conflict(
                 f"job {found} was created by this key or id with another payload",
@@ -138,7 +143,8 @@ class JobQueue(Generic[PayloadT, ResultT]):
             NotFound: no such job.
             FailedPrecondition: it succeeded, or has not ended.
         """
-        reply = await self._run("requeue", (job_id,))
+        asked = origin()
+        reply = await self._run("requeue", (job_id, asked.request_id, asked.traceparent))
         if reply is None:
             raise _not_found(job_id)
         if reply[0] != "ok":

@@ -25,6 +25,7 @@ from services.common.jobs.child import Account, Child, Handler, start_child
 from services.common.jobs.connect import connect_worker
 from services.common.jobs.leases import Ending, Lease, Leases, Outcome, Signal
 from services.common.jobs.model import Job, JobSettings, JobState, JobType, PayloadT, ResultT
+from services.common.origin import working_for
 
 _log = structlog.get_logger(__name__)
 _AWAY_S = 0.5
@@ -127,7 +128,8 @@ class Worker(Generic[PayloadT, ResultT]):
             self._log.warning("redis is away", error=str(error))
             time.sleep(_AWAY_S)
             return
-        self._work(lease)
+        with working_for(lease.job.origin):
+            self._work(lease)
         self._busy_s = time.monotonic()
 
     def _idle(self) -> None:

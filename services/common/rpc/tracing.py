@@ -8,8 +8,14 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.grpc import aio_client_interceptors, aio_server_interceptor
 
 
-def configure_tracing(service: str, otlp_endpoint: str | None) -> None:
-    """Send spans to the collector. Call once, in ``main``, before servers and channels are made."""
+def configure_tracing(
+    service: str, otlp_endpoint: str | None, *, export_s: float | None = None
+) -> None:
+    """Send spans to the collector. Call once, in ``main``, before servers and channels are made.
+
+    Args:
+        export_s: longest time that one sending takes; None: as the exporter has it.
+    """
     if otlp_endpoint is None:
         return
     # Here, because they take a second to import that most processes need not spend.
@@ -19,7 +25,9 @@ def configure_tracing(service: str, otlp_endpoint: str | None) -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
-    exporter = OTLPSpanExporter(otlp_endpoint, insecure=otlp_endpoint.startswith("http://"))
+    exporter = OTLPSpanExporter(
+        otlp_endpoint, insecure=otlp_endpoint.startswith("http://"), timeout=export_s
+    )
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)  # which flushes at exit
 

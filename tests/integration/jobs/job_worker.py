@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry, write_to_textfile
 
 from services.common.jobs import Finished, Job, JobContext, JobSettings, JobType, Worker
 from services.common.jobs.metrics import WorkerMetrics
+from services.common.origin import origin
 from synctalk.errors import FootageError, TrainingError
 
 METRICS = "metrics.prom"
@@ -60,10 +62,11 @@ def job_type(queue: str) -> JobType[Task, Done]:
 
 
 def handle(context: JobContext, task: Task, folder: Path) -> Done:
-    """Leaves ``FOLDER/JOB/attempts/N/pid`` as proof that it ran."""
+    """Leaves ``FOLDER/JOB/attempts/N/pid`` as proof that it ran, and for whom."""
     own = folder / context.job.id / "attempts" / str(context.attempt)
     own.mkdir(parents=True)
     (own / "pid").write_text(str(os.getpid()))
+    (own / "origin").write_text(json.dumps(asdict(origin())))
     context.log(f"attempt {context.attempt} begins")
     if task.do != "work" and context.attempt <= task.times:
         _misbehave(task, own)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from dataclasses import asdict
 
 import pytest
 from job_bench import Bench, process_alive, until
 from job_worker import METRICS, Done, Task
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.common.jobs import JobQueue, JobType
+from services.common.jobs import Job, JobQueue, JobType
+from services.common.origin import Origin, working_for
 
 
 def test_job_succeeds_and_its_result_progress_log_and_preview_can_be_read(
@@ -28,6 +31,31 @@ def test_job_succeeds_and_its_result_progress_log_and_preview_can_be_read(
     published = bench.run(bench.queue.published("avatars.one"))
     assert published is not None
     assert (published.job_id, published.result_json) == (job.id, job.result_json)
+
+
+def test_work_is_done_for_the_request_that_asked_last(bench: Bench) -> None:
+    def done(attempt: int) -> dict[str, str]:
+        path = bench.folder / made.id / "attempts" / str(attempt) / "origin"
+        found: dict[str, str] = json.loads(path.read_text())
+        return found
+
+    async def ask() -> Job:
+        with working_for(first):
+            return (await bench.queue.enqueue("acme", Task("bad_footage"))).job
+
+    async def ask_again() -> None:
+        with working_for(Origin("second-request")):
+            await bench.queue.requeue(made.id)
+
+    first = Origin("first-request", f"00-{'1a' * 16}-{'2b' * 8}-01")
+    made = bench.run(ask())
+    bench.start_worker()
+    bench.until_state(made.id, "failed")
+    assert bench.get(made.id).origin == first
+    assert done(1) == asdict(first)
+    bench.run(ask_again())
+    bench.until_state(made.id, "succeeded")
+    assert done(2) == asdict(Origin("second-request"))
 
 
 def test_progress_log_and_checkpoint_can_be_read_while_the_job_runs(bench: Bench) -> None:

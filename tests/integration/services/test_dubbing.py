@@ -16,6 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from collector import collecting
 from openssl_ca import SIGNER, make_signer
 from suite import RunningService, Suite, on, wait_until
 from tiny import TinySubject
@@ -24,6 +25,7 @@ from services.common.artifacts import ArtifactRef, upload_folder
 from services.common.dubs import DUB_JOBS, DubOutput, DubRequest, Expression, dub_prefix
 from services.common.jobs import Job, JobQueue, JobSettings, JobState, connect
 from services.common.local import LocalServers
+from services.common.origin import Origin, working_for
 from services.common.storage import ObjectRef, ObjectStore
 from services.dubbing import clients
 from services.dubbing.features import FeatureSpool
@@ -267,6 +269,21 @@ def test_a_dub_joins_its_segments_without_a_seam(
     kept = {output.video.key, output.preview.key, output.captions_vtt.key}
     kept |= {key.replace(".vtt", ".srt") for key in kept if key.endswith(".vtt")}
     asyncio.run(wait_until(lambda: {item.key for item in studio.store.list(prefix)} == kept))
+
+
+def test_a_dub_stays_in_the_trace_and_under_the_id_of_what_asked_for_it(studio: Studio) -> None:
+    trace_id = "3c" * 16
+    with collecting() as collector:
+        worker = studio.worker(OTLP_ENDPOINT=collector.endpoint)
+        with working_for(Origin("who-asked", f"00-{trace_id}-{'4d' * 8}-01")):
+            output_of(studio.run(studio.request(height_px=128)))
+        worker.process.terminate()
+        worker.process.wait(20)
+    calls = {"/avatar.v1.ExpressionService/Generate", "/avatar.v1.RendererService/RenderSegment"}
+    assert collector.names(trace_id) >= {"dubbing job", *calls}
+    lines = [json.loads(line) for line in worker.log().splitlines() if line[:1] == "{"]
+    ids = {line["event"]: line.get("request_id") for line in lines}
+    assert (ids["job leased"], ids["job ended"]) == ("who-asked", "who-asked")
 
 
 def test_a_transparent_dub_is_webm_with_alpha_and_without_a_seam(

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ import grpc
 import pytest
 import trustme
 import urllib3
+from collector import collecting
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
@@ -407,29 +406,11 @@ def test_a_peer_called_by_its_address_may_show_a_name_that_all_peers_have(tmp_pa
                 ask(running.target, "echo", RPC.model_copy(update={"tls": wrong}), timeout=2)
 
 
-class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Takes spans as an OTLP collector does."""
-
-    def __init__(self) -> None:
-        self.spans: list[Any] = []
-
-    def Export(self, request: Any, context: Any) -> Any:  # noqa: N802
-        for resource in request.resource_spans:
-            for scope in resource.scope_spans:
-                self.spans += scope.spans
-        return trace_service_pb2.ExportTraceServiceResponse()
-
-
 def test_a_trace_joins_both_hops_when_a_collector_is_named(tmp_path: Path) -> None:
-    collector = Collector()
-    otlp = grpc.server(futures.ThreadPoolExecutor(2))
-    add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
-    add(collector, otlp)
-    endpoint = f"http://127.0.0.1:{otlp.add_insecure_port('127.0.0.1:0')}"
-    otlp.start()
-    try:
-        with probe(tmp_path, OTLP_ENDPOINT=endpoint) as second:
-            with probe(tmp_path, OTLP_ENDPOINT=endpoint, NEXT_TARGET=second.target) as first:
+    with collecting() as collector:
+        traced = {"OTLP_ENDPOINT": collector.endpoint}
+        with probe(tmp_path, **traced) as second:
+            with probe(tmp_path, **traced, NEXT_TARGET=second.target) as first:
                 assert ask(first.target, "forward echo traced") == "traced"
 
                 async def streams(channel: grpc.aio.Channel) -> list[bytes]:
@@ -440,8 +421,6 @@ def test_a_trace_joins_both_hops_when_a_collector_is_named(tmp_path: Path) -> No
                 assert first.process.wait(20) == 0
             second.process.send_signal(signal.SIGTERM)
             assert second.process.wait(20) == 0
-    finally:
-        otlp.stop(None)
     unary = [span for span in collector.spans if span.name == "/test.Probe/unary_unary"]
     assert len(unary) == 3  # served, made, served
     assert len({span.trace_id for span in unary}) == 1
