@@ -113,7 +113,9 @@ def _long(groups: Sequence[Group]) -> str:
         ("fps", "frames a second, encoding included"),
     )
     charts = []
-    found = [g.first for g in groups if g.first.protocol == "long" and g.first.points.get("minute")]
+    long = [g for g in groups if g.first.protocol == "long" and g.first.points.get("minute")]
+    found = [g.first for g in long]
+    unsure = any(g.judge_unsure for g in long)
     for name, words in names:
         lines = []
         for colour, cell in zip(COLOURS, found, strict=False):
@@ -123,7 +125,8 @@ def _long(groups: Sequence[Group]) -> str:
                 y = np.array([np.nan if v is None else v for v in values], np.float64)
                 lines.append(Line(f"{cell.subject}, {cell.method}", x, y, colour, dots=True))
         if lines:
-            charts.append(plot(lines, "minute", words))
+            mark = ", judge unsure here" if unsure and name.startswith("sync_own") else ""
+            charts.append(plot(lines, "minute", words + mark))
     if not charts:
         return ""
     return f'<h3>Long audio, minute by minute</h3><div class="pair">{"".join(charts)}</div>'

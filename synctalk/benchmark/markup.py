@@ -73,7 +73,8 @@ def figure_cell(column: str, figure: Figure, best: bool) -> str:
     spread = "" if figure.spread is None else f" ±{number(column, figure.spread)}"
     mark = ' class="best"' if best else ""
     bound = f"{figure.bound} " if figure.bound else ""
-    return f"<td{mark}>{bound}{number(column, figure.value)}{spread}</td>"
+    unsure = ' <span class="of">judge unsure here</span>' if figure.unsure else ""
+    return f"<td{mark}>{bound}{number(column, figure.value)}{spread}{unsure}</td>"
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Row], *, marked: bool = True) -> str:
@@ -109,7 +110,7 @@ def _best(column: str, rows: Sequence[Row], i: int) -> float | None:
     """The best value of our rows that contend."""
     values = [
         r.figures[i].value for r in rows
-        if not r.paper and r.contends and r.figures[i].value is not None
+        if not r.paper and r.contends and not r.figures[i].unsure
     ]  # fmt: skip
     known = [v for v in values if v is not None]
     if len(set(known)) < 2 or column == "train_s":

@@ -101,6 +101,13 @@ def _head(
             '<p class="warn">Others worked on the machine while some of this was trained or '
             "timed: such times (≤) and frame rates (≥) are bounds.</p>"
         )
+    unsure = sorted({g.first.subject for g in groups if g.judge_unsure})
+    if unsure:
+        note += (
+            '<p class="warn">Judge unsure here: in the own video of '
+            f"{escape(', '.join(unsure))} our own judge of sync finds a wrong lag. "
+            "What it says of these people is marked so, and says little.</p>"
+        )
     if missing:
         note += (
             f'<p class="warn"><a href="#still-to-be-measured">{len(missing)} of '

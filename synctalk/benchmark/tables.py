@@ -14,6 +14,8 @@ from synctalk.evaluation.quality import METRICS
 OUR_NAMES = {"lpips": "lpips_alex", "fps": "fps_one_stream"}
 """Columns of the paper by the names of our metrics, where they differ. Its AUE has no counterpart
 that may stand in the same column."""
+TRUE_LAG = 1.0
+"""Frames: the own judge knows a person whose own video it finds to be no further out of sync."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,14 @@ class Figure:
         why: what a missing one needs.
         bound: ``"≤"`` or ``"≥"`` where it is no more than that: others worked on the machine that
             timed it.
+        unsure: the judge that gave it mistakes this person's own video.
     """
 
     value: float | None
     spread: float | None = None
     why: str = ""
     bound: str = ""
+    unsure: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """The seeds of one cell."""
+    """The seeds of one cell.
+
+    Args:
+        judge_unsure: the own judge of sync finds a wrong lag in the subject's own video.
+    """
 
     cells: tuple[CellResult, ...]
+    judge_unsure: bool = False
 
     @property
     def contends(self) -> bool:
@@ -79,7 +88,8 @@ class Group:
             absent = scored.absent.get(name) if scored is not None else None
             return Figure(None, why=absent["remedy"] if absent else "")
         spread = statistics.stdev(values) if len(values) > 1 else None
-        return Figure(statistics.fmean(values), spread, bound=self._bound(name))
+        unsure = self.judge_unsure and name.startswith("sync_own")
+        return Figure(statistics.fmean(values), spread, bound=self._bound(name), unsure=unsure)
 
     def _bound(self, name: str) -> str:
         if name == "train_s":
@@ -99,12 +109,21 @@ class Group:
 
 def grouped(results: Iterable[CellResult]) -> list[Group]:
     """Cells that differ in their seed alone, together; failed ones left out."""
+    results = list(results)
+    mistaken = {r.subject for r in results if _judge_mistakes(r)}
     found: dict[tuple[str, ...], list[CellResult]] = {}
     for cell in results:
         if cell.failure is None:
             key = (cell.protocol, cell.subject, cell.sound, cell.method)
             found.setdefault(key, []).append(cell)
-    return [Group(tuple(cells)) for cells in found.values()]
+    return [Group(tuple(cells), cells[0].subject in mistaken) for cells in found.values()]
+
+
+def _judge_mistakes(cell: CellResult) -> bool:
+    """Whether it is a person's own video and the own judge finds it out of sync."""
+    if cell.kind != "source" or cell.sound or cell.failure is not None:
+        return False
+    return (cell.figure("sync_own_lag") or 0.0) > TRUE_LAG
 
 
 def table_rows(number: str, groups: Sequence[Group]) -> list[Row]:

@@ -10,7 +10,7 @@ import pytest
 
 from synctalk.benchmark.curves import curves
 from synctalk.benchmark.endurance import repeated, windows
-from synctalk.benchmark.figures import paper_tables, protocol_tables
+from synctalk.benchmark.figures import all_figures, paper_tables, protocol_tables
 from synctalk.benchmark.page import page, verdict
 from synctalk.benchmark.paper import TABLES
 from synctalk.benchmark.result import CellResult, Failure, Scored
@@ -62,6 +62,19 @@ def test_our_row_says_where_it_was_measured() -> None:
     assert values["fps"].value == 60.0
     assert values["lpips"].value is None
     assert values["lpips"].why == "Fetch <them>."
+
+
+@pytest.mark.parametrize(("lag", "unsure"), [(1.0, False), (14.0, True)])
+def test_a_judge_that_mistakes_the_source_is_called_unsure(lag: float, unsure: bool) -> None:
+    said = {"sync_own_confidence": 0.16, "sync_own_lag": 9.0, "psnr": 35.0}
+    source = cell("source", {**said, "sync_own_lag": lag}, {}, kind="source")
+    elsewhere = cell("ours", said, {}, subject="Bob")
+    groups = grouped([source, cell("ours", said, {}), elsewhere])
+    figures = [g.figure(name, "plain") for g in groups for name in said]
+    assert [f.unsure for f in figures] == [unsure, unsure, False] * 2 + [False] * 3
+    assert ('9.0 <span class="of">judge unsure here' in all_figures(groups)) == unsure
+    html = page("t", [source, elsewhere], [Path()] * 2)
+    assert ("Judge unsure here: in the own video of Ann" in html) == unsure
 
 
 def test_times_of_a_busy_machine_are_bounds() -> None:
