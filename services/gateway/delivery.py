@@ -71,6 +71,7 @@ class Sender:
         self._settings = gateway.settings
         self._pool = httpcore.AsyncConnectionPool(
             network_backend=_PublicOnly(self._settings.webhook_allow_private),
+            max_connections=None,  # whoever waited for one would be taken for not answered
             max_keepalive_connections=0,
         )
 

@@ -102,6 +102,7 @@ class Quotas(View):
 
     avatars: int
     open_dubs: int
+    webhooks: int
     upload_bytes_per_day: int
     running_jobs_per_queue: int
     requests_per_s: float
@@ -260,6 +261,7 @@ async def me(caller: CallerDep, gateway: GatewayDep) -> Me:
         quotas=Quotas(
             avatars=limits.avatars,
             open_dubs=limits.open_dubs,
+            webhooks=limits.webhooks,
             upload_bytes_per_day=limits.upload_bytes_per_day,
             running_jobs_per_queue=gateway.settings.jobs.tenant_limit,
             requests_per_s=limits.rate_per_s,

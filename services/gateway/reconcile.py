@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -35,7 +36,8 @@ _IDLE_S = 1.0
 _AWAY_S = 2.0
 _FAILED_S = 10.0
 _AT_ONCE = 3  # requests come first: looks share their event loop
-_SENT_AT_ONCE = 16  # webhooks keep one waiting, and cost nothing
+_SENT_AT_ONCE = 64  # webhooks keep one waiting, and cost nothing
+_SENT_AT_ONCE_TENANT = 4  # one whose webhooks never answer is not to have them all
 _HASHING = 4
 
 
@@ -51,7 +53,7 @@ async def reconciling(gateway: Gateway) -> AsyncIterator[None]:
             Loop(gateway, tables.dubs, DubWork(gateway, hashing).look),
             Loop(gateway, tables.consents, ConsentWork(gateway).look),
             Loop(gateway, tables.erasures, Eraser(gateway).look),
-            Loop(gateway, tables.deliveries, sender.look, _SENT_AT_ONCE),
+            Loop(gateway, tables.deliveries, sender.look, _SENT_AT_ONCE, _SENT_AT_ONCE_TENANT),
             Loop(gateway, tables.uploads, partial(uploads.sweep, gateway)),
             Loop(gateway, tables.events, partial(events.sweep, gateway)),
             Loop(gateway, tables.sessions, gateway.live.sweep),
@@ -86,6 +88,7 @@ class Loop(Generic[R]):
         look: takes a record as far as it goes and says in how many seconds to look again, should
             nothing happen to it before.
         at_once: how many.
+        of_tenant: how many of one tenant; None: as many as there are.
     """
 
     def __init__(
@@ -94,13 +97,15 @@ class Loop(Generic[R]):
         table: Table[R],
         look: Callable[[R], Awaitable[float]],
         at_once: int = _AT_ONCE,
+        of_tenant: int | None = None,
     ) -> None:
         self._at_once = at_once
+        self._of_tenant = of_tenant
         self._changes = gateway.changes
         self._lease_s = gateway.settings.gateway_poll_s
         self._table = table
         self._look = look
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], str] = {}  # whose it is
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -128,7 +133,7 @@ class Loop(Generic[R]):
                 continue
             for claim in claims:
                 task = asyncio.create_task(self._one(claim))
-                self._under_way.add(task)
+                self._under_way[task] = claim.tenant
                 task.add_done_callback(self._done)
             if not claims:
                 with contextlib.suppress(TimeoutError):
@@ -137,10 +142,13 @@ class Loop(Generic[R]):
 
     async def _claims(self) -> list[Claim]:
         free = self._at_once - len(self._under_way)
-        return await self._table.claim(free, self._lease_s) if free else []
+        if not free:
+            return []
+        has = Counter(self._under_way.values())
+        return await self._table.claim(free, self._lease_s, self._of_tenant, has)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+        del self._under_way[task]
         self._table.poked.set()
 
     async def _one(self, claim: Claim) -> None:

@@ -15,7 +15,7 @@ import asyncio
 import base64
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -29,11 +29,8 @@ from synctalk.errors import InputError
 
 CHANGES = "gw:changes"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_CLAIM = """
-local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
-for _, member in ipairs(found) do redis.call('ZADD', KEYS[1], ARGV[2], member) end
-return found
-"""
+_SCANNED = 1000
+_STEPPED_ASIDE_MS = 2000
 _POSTPONE = """
 if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or -1) == tonumber(ARGV[2]) then
   redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
@@ -123,7 +120,7 @@ class Table(Generic[R]):
         self.kind = model.KIND
         self.poked = asyncio.Event()
         self._put_script = redis.register_script(script_of("records.lua"))
-        self._claim_script = redis.register_script(_CLAIM)
+        self._claim_script = redis.register_script(script_of("claim.lua"))
         self._postpone_script = redis.register_script(_POSTPONE)
 
     async def create(self, record: R, limit: Limit | None = None, *others: Change) -> R:
@@ -258,10 +255,25 @@ class Table(Generic[R]):
         ids: list[str] = await self._await(self._redis.zrange(key, 0, -1))
         return ids
 
-    async def claim(self, count: int, lease_s: float) -> list[Claim]:
-        """Open records that are due, so that other replicas leave them alone for ``lease_s``."""
-        until_ms = _ms(time.time() + lease_s)
-        args = (_ms(time.time()), until_ms, count)
+    async def claim(
+        self,
+        count: int,
+        lease_s: float,
+        most: int | None = None,
+        under_way: Mapping[str, int] | None = None,
+    ) -> list[Claim]:
+        """Open records that are due, so that other replicas leave them alone for ``lease_s``.
+
+        Args:
+            most: how many of one tenant, together with those that it has ``under_way``; None: any.
+        """
+        now_ms, until_ms = _ms(time.time()), _ms(time.time() + lease_s)
+        args: list[str | int] = [
+            now_ms, until_ms, count, count if most is None else _SCANNED,
+            now_ms + _STEPPED_ASIDE_MS, count if most is None else most,
+        ]  # fmt: skip
+        if most is not None:
+            args += [each for pair in (under_way or {}).items() for each in pair]
         members = await self._await(self._claim_script(keys=[self._due], args=args))
         return [_claim(member, until_ms) for member in members]
 

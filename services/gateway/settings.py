@@ -72,6 +72,7 @@ class GatewaySettings(ServiceSettings):
 
     quota_avatars: int = Field(100, ge=1, description="avatars that a tenant may have")
     quota_open_dubs: int = Field(500, ge=1, description="unfinished dubs that a tenant may have")
+    quota_webhooks: int = Field(20, ge=1, description="webhooks that a tenant may have")
     quota_upload_bytes_day: int = Field(
         50 << 30, gt=0, description="bytes that a tenant may announce for upload in a day (UTC)"
     )

@@ -85,6 +85,7 @@ class NewLimits(Body):
 
     avatars: Annotated[int | None, Field(ge=0)] = None
     open_dubs: Annotated[int | None, Field(ge=0)] = None
+    webhooks: Annotated[int | None, Field(ge=0)] = None
     upload_bytes_per_day: Annotated[int | None, Field(ge=0)] = None
     rate_per_s: Annotated[float | None, Field(gt=0)] = None
     rate_burst: Annotated[int | None, Field(ge=1)] = None
@@ -96,6 +97,7 @@ class LimitsView(View):
     tenant: str
     avatars: int
     open_dubs: int
+    webhooks: int
     upload_bytes_per_day: int
     rate_per_s: float
     rate_burst: int

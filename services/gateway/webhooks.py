@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from services.gateway.auth import CallerDep
+from services.gateway.auth import Caller, CallerDep
 from services.gateway.core import GatewayDep
 from services.gateway.delivery import check_url
+from services.gateway.errors import LimitReached
 from services.gateway.events import EventType, delivery_of, make_event
 from services.gateway.idempotency import OnceDep
 from services.gateway.model import DeliveryRecord, WebhookRecord, new_id, now_s
+from services.gateway.records import Limit
 from services.gateway.views import (
     Body,
     LimitQuery,
@@ -31,6 +33,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 TEST = "webhook.test"
 _SCANNED = 2000
+_FULL_RETRY_S = 60.0
 
 
 class NewWebhook(Body):
@@ -87,7 +90,8 @@ async def create_webhook(
                 url=body.url,
                 events=tuple(dict.fromkeys(body.events)),
                 secret=f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
-            )
+            ),
+            _quota(caller),
         )
         return WebhookWithSecret(**_view(record).model_dump(), secret=record.secret)
 
@@ -151,6 +155,18 @@ async def list_deliveries(
         scanned += len(found)
         if not token or len(data) == limit or scanned >= _SCANNED:
             return Page(data=data, next_token=token or None)
+
+
+def _quota(caller: Caller) -> Limit:
+    assert caller.limits is not None
+    most = caller.limits.webhooks
+    error = LimitReached(
+        f"more than {most} webhooks",
+        reason="QUOTA_WEBHOOKS",
+        remedy="Delete webhooks that are no longer needed.",
+        retry_after_s=_FULL_RETRY_S,
+    )
+    return Limit("index", most, error)
 
 
 def _view(record: WebhookRecord) -> Webhook:

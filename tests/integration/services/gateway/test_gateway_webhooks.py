@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import queue
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from gateway_suite import House, Json, Tenant, client
+from gateway_suite import OPERATOR, House, Json, Tenant, client
 from standardwebhooks import Webhook
 
 EVENTS = ["avatar.ready", "avatar.failed", "avatar.cancelled"]
@@ -100,6 +101,38 @@ def test_a_deleted_webhook_is_sent_nothing_more(tenant: Tenant, receiver: Receiv
     tenant.post(f"/v1/webhooks/{second['id']}/test")
     _, body = receiver.next()
     assert json.loads(body)["data"]["id"] == second["id"]
+
+
+def test_one_tenants_webhooks_that_never_answer_hold_up_no_others(
+    new_tenant: Callable[[], Tenant], receiver: Receiver
+) -> None:
+    slow, other = new_tenant(), new_tenant()
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as deaf:  # connects, and says nothing
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+        stuck = slow.post("/v1/webhooks", {"url": url, "events": EVENTS})
+        for _ in range(100):
+            slow.post(f"/v1/webhooks/{stuck['id']}/test")
+        webhook = hook(other, receiver)
+        other.post(f"/v1/webhooks/{webhook['id']}/test")
+        _, body = receiver.next()
+        assert json.loads(body)["data"]["id"] == webhook["id"]
+        sent = slow.get(f"/v1/webhooks/{stuck['id']}/deliveries", limit=100)["data"]
+        assert "pending" in {each["state"] for each in sent}
+        slow.delete(f"/v1/webhooks/{stuck['id']}")
+
+
+def test_a_tenant_has_no_more_webhooks_than_it_may(
+    house: House, tenant: Tenant, receiver: Receiver
+) -> None:
+    assert tenant.get("/v1/me")["quotas"]["webhooks"] == 20
+    with client(house.url, OPERATOR) as operator:
+        operator.put(f"/v1/tenants/{tenant.name}/limits", json={"webhooks": 2}).raise_for_status()
+    first, _ = hook(tenant, receiver), hook(tenant, receiver)
+    body = {"url": receiver.url, "events": EVENTS}
+    status, error = tenant.refused("POST", "/v1/webhooks", body)
+    assert (status, error["code"]) == (429, "QUOTA_WEBHOOKS")
+    tenant.delete(f"/v1/webhooks/{first['id']}")
+    assert hook(tenant, receiver)["id"]
 
 
 def test_webhooks_lead_into_the_public_internet_only(
