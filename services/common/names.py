@@ -24,6 +24,11 @@ def parse_name(field: str, name: str, *collections: str) -> tuple[str, ...]:
     return tuple(check_name(field, part) for part in parts[1::2])
 
 
+def versions_key(avatar: str) -> str:
+    """Where Redis has the numbers of an avatar's versions, which trainers give: by its name."""
+    return f"versions:{{{avatar}}}"
+
+
 def check_owned(field: str, path: str, tenant: str) -> str:
     """``path``, a resource name or an object key, if it lies under the tenant's.
 

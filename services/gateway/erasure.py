@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from services.common.errors import FailedPrecondition, NotFound
 from services.common.jobs import Job
+from services.common.names import versions_key
 from services.gateway import uploads
 from services.gateway.core import Gateway
 from services.gateway.inventory import (
@@ -284,6 +285,7 @@ class Eraser:
                 await self._gateway.queues[queue].delete(job.id)
             await self._tables.jobs.delete(record.tenant, job.id)
         await self._tables.jobs.delete(record.tenant, record.id)  # of a dub that was never queued
+        await cast(Any, self._gateway.redis.delete(versions_key(name)))
         for each in self._gateway.queues.values():
             await each.unpublish(name)
         async for event in events_of(self._gateway, record):

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from services.common.jobs import Job
+from services.common.names import versions_key
 from services.gateway.core import Gateway
 from services.gateway.model import ErasedObject, ErasureRecord, Inventory
 
@@ -37,7 +38,7 @@ async def list_all(
         if job.publish_as == name:
             base = f"jobs:{{{queue}}}:job:{job.id}"
             keys += (f"gw:{tenant}:job:{job.id}", base, f"{base}:log", f"{base}:attempts")
-    keys.append(f"gw:{tenant}:job:{record.id}")
+    keys += (f"gw:{tenant}:job:{record.id}", versions_key(name))
     keys += [f"gw:{tenant}:event:{event}" async for event in events_of(gateway, record)]
     return Inventory(
         objects=await list_objects(gateway, places), records=await _present(gateway, keys)

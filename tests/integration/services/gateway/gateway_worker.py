@@ -25,10 +25,12 @@ from services.common.artifacts import ArtifactRef, artifact_files, upload_folder
 from services.common.dubs import DUB_JOBS, DubOutput, DubRequest, dub_prefix
 from services.common.job_progress import JobProgress
 from services.common.jobs import JobContext, JobSettings, JobType, Worker
+from services.common.jobs.connect import connect_worker
 from services.common.settings import StorageSettings
 from services.common.storage import ObjectStore
 from services.preprocess import job as preprocess
 from services.trainer import job as trainer
+from services.trainer.versions import version_number
 from synctalk.errors import FootageError, TrainingError
 
 SCRIPT = "script.json"
@@ -59,8 +61,8 @@ def read(store: ObjectStore, key: str) -> Script:
 class Work:
     """The three handlers."""
 
-    def __init__(self, storage: StorageSettings) -> None:
-        self._storage = storage
+    def __init__(self, storage: StorageSettings, redis_url: str) -> None:
+        self._storage, self._redis_url = storage, redis_url
 
     def preprocess(
         self, context: JobContext, task: preprocess.PreprocessTask
@@ -95,9 +97,11 @@ class Work:
         self._hold(context, store, script, "train")
         if context.attempt < script.fail_until:
             raise TrainingError("the loss is not finite", reason="LOSS_NOT_FINITE")
-        prefix = f"{trainer.version_prefix(task.avatar, 1)}/attempts/{context.attempt}"
+        with connect_worker(self._redis_url) as redis:
+            version = version_number(redis, task.avatar, context.job.id)
+        prefix = f"{trainer.version_prefix(task.avatar, version)}/attempts/{context.attempt}"
         bundle = self._folder(store, prefix, store.get_bytes(files[SCRIPT]))
-        return trainer.TrainingResult(1, bundle, {"psnr_db": 40.0})
+        return trainer.TrainingResult(version, bundle, {"psnr_db": 40.0})
 
     def dub(self, context: JobContext, request: DubRequest) -> DubOutput:
         store = ObjectStore(self._storage)
@@ -137,7 +141,7 @@ def main() -> None:
             "secret_key": os.environ["AVATAR_STORAGE__SECRET_KEY"],
         }
     )
-    work = Work(storage)
+    work = Work(storage, os.environ["AVATAR_REDIS_URL"])
     queues: list[tuple[JobType[Any, Any], Callable[..., Any]]] = [
         (preprocess.JOB_TYPE, work.preprocess),
         (trainer.JOB_TYPE, work.train),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gateway_suite import House, Tenant, until
 
+from services.common.jobs.connect import connect_worker
+
 
 def test_erasing_an_avatar_leaves_nothing_of_it_and_keeps_its_dubs(tenant: Tenant) -> None:
     avatar = tenant.ready_avatar()
@@ -23,6 +25,30 @@ def test_erasing_an_avatar_leaves_nothing_of_it_and_keeps_its_dubs(tenant: Tenan
     assert tenant.get(f"/v1/dubs/{dub['id']}")["state"] == "succeeded"
     again = {"avatar": avatar["id"], "audio": done["audio"]}
     assert tenant.refused("POST", "/v1/dubs", again)[1]["code"] == "AVATAR_NOT_FOUND"
+
+
+def test_erasing_leaves_no_key_in_the_database_but_what_says_so(
+    tenant: Tenant, house: House
+) -> None:
+    avatar = tenant.ready_avatar()
+    dub = tenant.new_dub(avatar)
+    tenant.until(f"/v1/dubs/{dub['id']}", lambda it: it["state"] == "succeeded")
+    ids = (avatar["id"], dub["id"], *(job["id"] for job in avatar["jobs"]))
+    before = keys_of(house, ids)
+    assert f"versions:{{tenants/{tenant.name}/avatars/{avatar['id']}}}" in before
+    assert tenant.delete(f"/v1/avatars/{avatar['id']}", dubs=True)["state"] == "erased"
+    listed = {
+        key for each in (avatar, dub) for key in tenant.get(f"/v1/receipts/{each['id']}")["records"]
+    }
+    assert before - listed == set()
+    until(lambda: keys_of(house, ids) == {f"gw:{tenant.name}:receipt:{it}" for it in ids[:2]})
+
+
+def keys_of(house: House, ids: tuple[str, ...]) -> set[str]:
+    """Keys that name one of these, and do not expire by themselves."""
+    with connect_worker(house.suite.servers.redis_url) as redis:
+        found = [key for key in redis.scan_iter(count=1000) if any(each in key for each in ids)]
+        return {key for key in found if redis.ttl(key) == -1}
 
 
 def test_erasing_stops_a_running_job_first(tenant: Tenant) -> None:
