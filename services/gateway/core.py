@@ -94,7 +94,7 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             )
             for name in QUEUES
         }
-        changes = Changes(redis)
+        changes, audit = Changes(redis), Audit(redis)
         await stack.enter_async_context(changes.following())
         services = Services(settings.preprocess_target, settings.trainer_target, settings.rpc)
         yield Gateway(
@@ -107,9 +107,9 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             changes=changes,
             services=await stack.enter_async_context(services),
             live=await stack.enter_async_context(
-                LiveDesk(settings, redis, tables.sessions, tables.avatars, changes)
+                LiveDesk(settings, redis, tables.sessions, tables.avatars, changes, audit)
             ),
-            audit=Audit(redis),
+            audit=audit,
             tokens=TokenChecker(settings.oidc) if settings.oidc else None,
         )
 

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from services.common import logs
 from services.common.errors import NotFound, ResourceExhausted, ServiceError, Unavailable
+from services.gateway.audit import Audit
 from services.gateway.changes import Changes
 from services.gateway.errors import LimitReached, SessionElsewhere
 from services.gateway.live import metrics
@@ -68,12 +69,14 @@ class LiveDesk:
         sessions: Table[SessionRecord],
         avatars: Table[AvatarRecord],
         changes: Changes,
+        audit: Audit,
     ) -> None:
         self.settings = settings.live
         self._redis = redis
         self._records = sessions
         self._avatars = avatars
         self._changes = changes
+        self._audit = audit
         self._sessions: dict[str, LiveSession] = {}
         self._guards: set[asyncio.Task[None]] = set()
         self._opening = 0
@@ -204,7 +207,7 @@ class LiveDesk:
             self._opening -= 1
         self._sessions[record.id] = session
         metrics.SESSIONS.set(len(self._sessions))
-        guard = asyncio.create_task(self._guard(record, session))
+        guard = asyncio.create_task(self._guard(record, session, avatar.consent))
         self._guards.add(guard)
         guard.add_done_callback(self._guards.discard)
         return record, session
@@ -261,7 +264,7 @@ class LiveDesk:
                 reason=ended.code, counters=asdict(session.counters()),
             )  # fmt: skip
 
-    async def _guard(self, record: SessionRecord, session: LiveSession) -> None:
+    async def _guard(self, record: SessionRecord, session: LiveSession, consent: str) -> None:
         """Look after a session's record and avatar while it lasts; then forget it."""
         changed = asyncio.Event()
         avatar = f"{AvatarRecord.KIND}/{record.tenant}/{record.avatar}"
@@ -279,6 +282,12 @@ class LiveDesk:
                 changed.clear()
                 if not over.done():
                     await self._look(record, session)
+        if (why := over.result().code) == "AVATAR_ERASED" or why.startswith("CONSENT_"):
+            with contextlib.suppress(RedisError):  # it has ended all the same
+                await self._audit.note(
+                    record.tenant, "system", "session.end", f"sessions/{record.id}",
+                    why=why, avatar=record.avatar, consent=consent,
+                )  # fmt: skip
         await self._forget(record)
 
     async def _look(self, record: SessionRecord, session: LiveSession) -> None:

@@ -163,6 +163,10 @@ async def create_session(
     async def make(session_id: str) -> NewlyOpened:
         avatar = await _ready_avatar(gateway, caller.tenant, body.avatar)
         await require_active(gateway, caller.tenant, avatar.consent, Scope.LIVE)
+        await gateway.audit.note(
+            caller.tenant, caller.key, "session.open", f"sessions/{session_id}",
+            avatar=avatar.id, consent=avatar.consent,
+        )  # fmt: skip
         opened = await gateway.live.open(session_id, avatar, wishes, url)
         return _newly_opened(opened, gateway.live.settings)
 

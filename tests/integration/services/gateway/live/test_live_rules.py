@@ -97,6 +97,31 @@ def test_erasing_an_avatar_ends_its_sessions(guest: Guest) -> None:
     asyncio.run(main())
 
 
+def test_the_audit_log_tells_who_opened_a_session_and_that_a_revocation_ended_it(
+    guest: Guest,
+) -> None:
+    consent = guest.avatar["consent"]
+
+    async def main() -> str:
+        session = guest.open()
+        async with streaming(session) as stream:
+            await stream.until(lambda: stream.has("ready"))
+            guest.tenant.post(f"/v1/consents/{consent}/revoke")
+            await stream.until(lambda: stream.has("ended"))
+        return str(session["id"])
+
+    session = asyncio.run(main())
+    actions = ("session.open", "session.end")
+    log = guest.tenant.poll(
+        "/v1/audit", lambda it: any(each["action"] == actions[1] for each in it["data"])
+    )
+    opened, ended = (each for each in log["data"] if each["action"] in actions)
+    assert opened["resource"] == ended["resource"] == f"sessions/{session}"
+    about = {"avatar": guest.avatar["id"], "consent": consent}
+    assert (opened["actor"], opened["detail"]) == (guest.tenant.get("/v1/me")["key"], about)
+    assert (ended["actor"], ended["detail"]) == ("system", {**about, "why": "AVATAR_ERASED"})
+
+
 def test_a_token_opens_its_own_session_and_nothing_else(guest: Guest) -> None:
     one, two = guest.open(), guest.open()
     with client(guest.stage.url, one["token"]) as http:
