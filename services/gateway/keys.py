@@ -103,6 +103,7 @@ class Quotas(View):
     avatars: int
     open_dubs: int
     webhooks: int
+    sessions: int
     upload_bytes_per_day: int
     running_jobs_per_queue: int
     requests_per_s: float
@@ -262,6 +263,7 @@ async def me(caller: CallerDep, gateway: GatewayDep) -> Me:
             avatars=limits.avatars,
             open_dubs=limits.open_dubs,
             webhooks=limits.webhooks,
+            sessions=limits.sessions,
             upload_bytes_per_day=limits.upload_bytes_per_day,
             running_jobs_per_queue=gateway.settings.jobs.tenant_limit,
             requests_per_s=limits.rate_per_s,

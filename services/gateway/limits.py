@@ -16,6 +16,7 @@ class Limits:
     avatars: int
     open_dubs: int
     webhooks: int
+    sessions: int
     upload_bytes_per_day: int
     rate_per_s: float
     rate_burst: int
@@ -37,7 +38,8 @@ def limits_key(tenant: str) -> str:
 def _defaults(settings: GatewaySettings) -> Limits:
     return Limits(
         settings.quota_avatars, settings.quota_open_dubs, settings.quota_webhooks,
-        settings.quota_upload_bytes_day, settings.rate_per_s, settings.rate_burst,
+        settings.live.quota_sessions, settings.quota_upload_bytes_day,
+        settings.rate_per_s, settings.rate_burst,
     )  # fmt: skip
 
 

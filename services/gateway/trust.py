@@ -86,6 +86,7 @@ class NewLimits(Body):
     avatars: Annotated[int | None, Field(ge=0)] = None
     open_dubs: Annotated[int | None, Field(ge=0)] = None
     webhooks: Annotated[int | None, Field(ge=0)] = None
+    sessions: Annotated[int | None, Field(ge=0, description="live, at once")] = None
     upload_bytes_per_day: Annotated[int | None, Field(ge=0)] = None
     rate_per_s: Annotated[float | None, Field(gt=0)] = None
     rate_burst: Annotated[int | None, Field(ge=1)] = None
@@ -98,6 +99,7 @@ class LimitsView(View):
     avatars: int
     open_dubs: int
     webhooks: int
+    sessions: int
     upload_bytes_per_day: int
     rate_per_s: float
     rate_burst: int

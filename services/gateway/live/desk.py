@@ -103,12 +103,15 @@ class LiveDesk:
         while self._guards:
             await asyncio.wait(self._guards)
 
-    async def open(self, session_id: str, avatar: AvatarRecord, wishes: Wishes, url: str) -> Opened:
+    async def open(
+        self, session_id: str, avatar: AvatarRecord, wishes: Wishes, url: str, most: int
+    ) -> Opened:
         """Open a session, or give a new token for one that this id has opened here.
 
         Args:
             avatar: one that is ready.
             url: where this process is reached, without a path.
+            most: how many the tenant may have at once.
 
         Raises:
             Unavailable: no place here, in the expression service or on any renderer.
@@ -118,7 +121,7 @@ class LiveDesk:
         try:
             if (session := self._sessions.get(session_id)) is None:
                 record = self._new_record(session_id, avatar, wishes, url)
-                record, session = await self._start(record, avatar, wishes)
+                record, session = await self._start(record, avatar, wishes, most)
             record = await self._records.update(
                 avatar.tenant, session_id, lambda old: _current(old, session, token)
             )
@@ -191,12 +194,12 @@ class LiveDesk:
         )
 
     async def _start(
-        self, record: SessionRecord, avatar: AvatarRecord, wishes: Wishes
+        self, record: SessionRecord, avatar: AvatarRecord, wishes: Wishes, most: int
     ) -> tuple[SessionRecord, LiveSession]:
         services = self._check_room()
         self._opening += 1
         try:
-            record = await self._records.create(record, self._quota())
+            record = await self._records.create(record, _quota(most))
             session = self._engine(services, record, avatar, wishes)
             try:
                 await session.open()
@@ -226,16 +229,6 @@ class LiveDesk:
                 remedy="Try again later, or add gateways.",
             )
         return self._services
-
-    def _quota(self) -> Limit:
-        most = self.settings.quota_sessions
-        error = LimitReached(
-            f"more than {most} live sessions",
-            reason="QUOTA_SESSIONS",
-            remedy="End sessions that are no longer needed.",
-            retry_after_s=_RETRY_S,
-        )
-        return Limit("open", most, error)
 
     def _engine(
         self, services: LiveServices, record: SessionRecord, avatar: AvatarRecord, wishes: Wishes
@@ -324,6 +317,16 @@ class LiveDesk:
     @property
     def _token_s(self) -> int:
         return math.ceil(self.settings.token_s)
+
+
+def _quota(most: int) -> Limit:
+    error = LimitReached(
+        f"more than {most} live sessions",
+        reason="QUOTA_SESSIONS",
+        remedy="End sessions that are no longer needed.",
+        retry_after_s=_RETRY_S,
+    )
+    return Limit("open", most, error)
 
 
 def _current(record: SessionRecord, session: LiveSession, token: str) -> SessionRecord:

@@ -158,6 +158,8 @@ async def create_session(
 ) -> Any:
     """Answers when a renderer has the avatar loaded: seconds, the first time. Then connect."""
     wishes = _wishes(body)
+    assert caller.limits is not None
+    most = caller.limits.sessions
     url = str(request.base_url).rstrip("/")
 
     async def make(session_id: str) -> NewlyOpened:
@@ -167,7 +169,7 @@ async def create_session(
             caller.tenant, caller.key, "session.open", f"sessions/{session_id}",
             avatar=avatar.id, consent=avatar.consent,
         )  # fmt: skip
-        opened = await gateway.live.open(session_id, avatar, wishes, url)
+        opened = await gateway.live.open(session_id, avatar, wishes, url, most)
         return _newly_opened(opened, gateway.live.settings)
 
     return await once.run("ls", make, keep=False)

@@ -7,7 +7,7 @@ import json
 import time
 
 import pytest
-from gateway_suite import Json, client
+from gateway_suite import OPERATOR, Json, client
 from live_guests import (
     LIVE,
     Guest,
@@ -44,6 +44,18 @@ def test_limits_refuse_with_a_reason(guest: Guest) -> None:
             )  # fmt: skip
     full.process.terminate()
     full.process.wait(20)
+
+
+def test_the_operator_says_how_many_sessions_one_tenant_may_have(guest: Guest) -> None:
+    assert guest.http.get("/v1/me").json()["quotas"]["sessions"] == LIVE["quota_sessions"]
+    with client(guest.stage.url, OPERATOR) as operator:
+        path = f"/v1/tenants/{guest.tenant.name}/limits"
+        operator.put(path, json={"sessions": 1}).raise_for_status()
+    first, body = guest.open(), {"avatar": guest.avatar["id"]}
+    refused = guest.http.post("/v1/sessions", json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "QUOTA_SESSIONS")
+    guest.http.delete(f"/v1/sessions/{first['id']}").raise_for_status()
+    assert guest.open()["id"] != first["id"]
 
 
 def test_without_its_services_a_gateway_says_so(guest: Guest) -> None:
