@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -75,6 +76,7 @@ class Gateway:
     audit: Audit
     tokens: TokenChecker | None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    streams: Counter[str] = field(default_factory=Counter)  # of events, that each tenant follows
 
     @property
     def dub_queue(self) -> JobQueue[DubRequest, DubOutput]:

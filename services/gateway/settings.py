@@ -98,6 +98,9 @@ class GatewaySettings(ServiceSettings):
         description="a JSON list: the waits between the attempts at one delivery, seconds",
     )
     event_keep_s: float = Field(30 * _DAY_S, gt=0, description="how long events are kept")
+    sse_streams_tenant: int = Field(
+        200, ge=1, description="event streams that a tenant may follow at once at one gateway"
+    )
     sse_heartbeat_s: float = Field(15, gt=0, description="longest silence of an event stream")
     erasure_again_s: float = Field(
         600, ge=0, description="erased places are swept again after so long, for late writers"

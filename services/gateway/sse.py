@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -17,10 +18,12 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from services.common.errors import NotFound
 from services.common.jobs import Job
 from services.gateway.core import Gateway
+from services.gateway.errors import LimitReached
 from services.gateway.metrics import STREAMS
 from services.gateway.records import Record
 
@@ -33,6 +36,7 @@ EVENT_STREAM: dict[int | str, dict[str, Any]] = {
     },
     204: {"description": "nothing follows the event of Last-Event-ID"},
 }
+_FULL_RETRY_S = 10.0
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -69,12 +73,20 @@ class Source(Generic[R]):
 
 
 async def stream(gateway: Gateway, request: Request, source: Source[R]) -> Response:
-    """The answer to who follows a resource. Raises :class:`NotFound` before it starts."""
+    """The answer to who follows a resource.
+
+    Raises:
+        NotFound: before it starts.
+        LimitReached: the tenant follows as many as it may.
+    """
     events = _events(gateway, source, request.headers.get("last-event-id", ""))
-    try:
-        first = await anext(events)
-    except StopAsyncIteration:
-        return Response(status_code=204)
+    with ExitStack() as stack:
+        stack.enter_context(_place(gateway, request.state.caller.tenant))
+        try:
+            first = await anext(events)
+        except StopAsyncIteration:
+            return Response(status_code=204)
+        place = stack.pop_all()
 
     async def whole() -> AsyncIterator[bytes]:
         with STREAMS.track_inprogress():
@@ -83,7 +95,39 @@ async def stream(gateway: Gateway, request: Request, source: Source[R]) -> Respo
                 async for event in events:
                     yield event
 
-    return StreamingResponse(whole(), media_type="text/event-stream", headers=_HEADERS)
+    return _EventStream(whole(), place)
+
+
+class _EventStream(StreamingResponse):
+    """Gives its place back however it ends, also where nobody waited for its first event."""
+
+    def __init__(self, content: AsyncIterator[bytes], place: ExitStack) -> None:
+        super().__init__(content, media_type="text/event-stream", headers=_HEADERS)
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
+
+
+@contextmanager
+def _place(gateway: Gateway, tenant: str) -> Iterator[None]:
+    """One of those that a tenant may follow at once."""
+    most = gateway.settings.sse_streams_tenant
+    if gateway.streams[tenant] >= most:
+        raise LimitReached(
+            f"more than {most} event streams",
+            reason="QUOTA_EVENT_STREAMS",
+            remedy="Close streams that are no longer needed, or have events sent to a webhook.",
+            retry_after_s=_FULL_RETRY_S,
+        )
+    gateway.streams[tenant] += 1
+    try:
+        yield
+    finally:
+        gateway.streams[tenant] -= 1
+        if not gateway.streams[tenant]:
+            del gateway.streams[tenant]
 
 
 async def _events(gateway: Gateway, source: Source[R], last: str) -> AsyncGenerator[bytes, None]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
-from gateway_suite import OPERATOR, WEB, House, Json, Tenant, bearer, client
+from gateway_suite import OPERATOR, WEB, House, Json, Tenant, bearer, client, until
 
 ERROR_FIELDS = {"code", "message", "param", "remedy", "request_id"}
 
@@ -41,6 +42,34 @@ def test_every_refusal_has_the_same_form(
     assert error["request_id"] == answer.headers["X-Request-Id"] == "mine-1"
     assert error["message"]
     assert error["remedy"]
+
+
+def test_a_tenant_follows_so_much_at_once_and_others_as_much(
+    house: House, new_tenant: Callable[[], Tenant]
+) -> None:
+    busy, other = new_tenant(), new_tenant()
+    paths = {
+        tenant.name: f"/v1/avatars/{tenant.new_avatar(hold='preprocess')['id']}/events"
+        for tenant in (busy, other)
+    }
+
+    def follow(stack: ExitStack, http: httpx.Client, tenant: Tenant) -> tuple[int, str]:
+        answer = stack.enter_context(http.stream("GET", paths[tenant.name]))
+        code = answer.json()["error"]["code"] if answer.is_error and answer.read() else ""
+        return answer.status_code, code
+
+    with ExitStack() as stack, house.another_gateway(SSE_STREAMS_TENANT=2) as url:
+        mine, others = (
+            stack.enter_context(client(url, tenant.http.headers["Authorization"][7:]))
+            for tenant in (busy, other)
+        )
+        with ExitStack() as first:
+            assert follow(first, mine, busy) == (200, "")
+            assert follow(stack, mine, busy) == (200, "")
+            assert follow(stack, mine, busy) == (429, "QUOTA_EVENT_STREAMS")
+            assert follow(stack, others, other) == (200, "")
+            assert mine.get(paths[busy.name].removesuffix("/events")).status_code == 200
+        until(lambda: follow(stack, mine, busy) == (200, ""))  # once the gateway sees it closed
 
 
 @pytest.mark.parametrize(
