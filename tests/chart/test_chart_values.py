@@ -172,3 +172,9 @@ def test_secrets_are_made_only_where_none_is_named() -> None:
 def test_production_runs_nothing_that_is_for_trials() -> None:
     parts = {pod.part for pod in pods(render("values-production.yaml"))}
     assert not {"redis", "storage"} & parts
+
+
+def test_production_asks_for_evidence_of_consent_that_was_reviewed() -> None:
+    (gateway,) = (pod for pod in pods(render("values-production.yaml")) if pod.part == "gateway")
+    asked = {"name": "AVATAR_CONSENT_EVIDENCE", "value": "reviewed"}
+    assert [asked in container["env"] for container in gateway.spec["containers"]] == [True]
