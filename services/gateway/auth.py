@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from services.common.errors import PermissionDenied, Unauthenticated
+from services.common.errors import PermissionDenied, Unauthenticated, Unavailable
 from services.gateway.core import Gateway, get_gateway
 from services.gateway.errors import LimitReached
 from services.gateway.limits import Limits, limits_of
@@ -87,7 +87,7 @@ async def authenticate(
     secret = credentials.credentials if credentials else ""
     try:
         caller = await _caller(gateway, secret, request)
-    except Unauthenticated:
+    except (Unauthenticated, Unavailable):  # it may be anybody whose token cannot be checked
         await _count_stranger(gateway, request)
         raise
     request.state.caller = caller

@@ -7,6 +7,7 @@ issuer, for another audience, unsigned, or signed by a secret in place of a key 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -87,11 +88,11 @@ class TokenChecker:
 
     def __init__(self, settings: OidcSettings) -> None:
         self._settings = settings
-        self._keys = PyJWKClient(
-            settings.jwks_url, cache_keys=True, lifespan=int(settings.keys_kept_s),
-            timeout=_TIMEOUT_S,
-        )  # fmt: skip
-        self._asked_s = -_ASK_S
+        self._issuer = PyJWKClient(settings.jwks_url, cache_jwk_set=False, timeout=_TIMEOUT_S)
+        self._keys: list[PyJWK] = []
+        self._keys_until_s = self._asked_s = -math.inf
+        self._away = False
+        self._asking = asyncio.Lock()
 
     async def check(self, token: str) -> Person:
         """Who signed in.
@@ -102,7 +103,7 @@ class TokenChecker:
             Unavailable: the issuer's keys cannot be had.
         """
         try:
-            key = await asyncio.to_thread(self._key, token)
+            key = await self._key(token)
             claims = jwt.decode(
                 token,
                 key,
@@ -112,8 +113,7 @@ class TokenChecker:
                 leeway=self._settings.leeway_s,
                 options={"require": ["exp", "iat", "iss", "aud", "sub"]},
             )
-        except jwt.PyJWKClientConnectionError as error:
-            log.warning("the issuer's keys cannot be had", error=str(error))
+        except jwt.PyJWKClientConnectionError:
             raise Unavailable(
                 "whether the token is good cannot be checked now",
                 reason="ISSUER_UNAVAILABLE",
@@ -127,17 +127,44 @@ class TokenChecker:
             ) from None
         return _person(claims, self._settings)
 
-    def _key(self, token: str) -> PyJWK:
+    async def _key(self, token: str) -> PyJWK:
         """The key that the token says it is signed by. Raises :class:`jwt.PyJWTError`."""
         kid = str(jwt.get_unverified_header(token).get("kid") or "")
-        found = self._keys.match_kid(self._keys.get_signing_keys(), kid)
-        # Keys are rotated; but strangers' tokens are not to have us ask all the time.
-        if found is None and time.monotonic() - self._asked_s > _ASK_S:
-            self._asked_s = time.monotonic()
-            found = self._keys.match_kid(self._keys.get_signing_keys(refresh=True), kid)
+        found = self._known(kid)
+        if found is None:
+            async with self._asking:  # one asks, and the others hear what came of it
+                found = self._known(kid)
+                if found is None and self._may_ask():
+                    await self._ask()
+                    found = self._known(kid)
+        if found is None and self._away:
+            raise jwt.PyJWKClientConnectionError("the issuer was away when it was last asked")
         if found is None:
             raise jwt.InvalidTokenError("it is signed by no key of the issuer")
         return found
+
+    def _known(self, kid: str) -> PyJWK | None:
+        fresh = time.monotonic() < self._keys_until_s
+        return self._issuer.match_kid(self._keys, kid) if fresh else None
+
+    def _may_ask(self) -> bool:
+        """Keys expire and are rotated; but strangers' tokens are not to have us ask all the time,
+        nor wait for an issuer that was away a moment ago.
+        """
+        now = time.monotonic()
+        expired = now >= self._keys_until_s and not self._away
+        return expired or now - self._asked_s > _ASK_S
+
+    async def _ask(self) -> None:
+        try:
+            self._keys = await asyncio.to_thread(self._issuer.get_signing_keys)
+            self._keys_until_s = time.monotonic() + self._settings.keys_kept_s
+            self._away = False
+        except (jwt.PyJWTError, ValueError) as error:  # no answer, or not one that holds keys
+            log.warning("the issuer's keys cannot be had", error=str(error))
+            self._away = True
+        finally:
+            self._asked_s = time.monotonic()
 
 
 def _person(claims: Mapping[str, Any], settings: OidcSettings) -> Person:

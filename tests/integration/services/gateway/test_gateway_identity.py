@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -14,6 +15,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from gateway_suite import OPERATOR, WEB, House, Json, Tenant, bearer, client
+
+from services.gateway.oidc import OidcSettings, TokenChecker
 
 AUDIENCE = "avatar"
 
@@ -107,6 +110,60 @@ def test_no_other_token_is_taken(signed_in: Callable[[str], Tenant], issuer: Iss
     for without in ({"tenant": None}, {"tenant": "a/b"}, {"role": "owner"}, {"role": None}):
         assert signed_in(issuer.token(**without)).refused("GET", "/v1/me")[0] == 403
     assert len(issuer.asked) <= asked + 1  # an unknown key is asked for once
+
+
+@pytest.fixture
+def away(issuer: Issuer) -> Iterator[Issuer]:
+    """The issuer at an address where nobody has its keys, but notes who asks."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(500)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Issuer(f"http://127.0.0.1:{server.server_port}", issuer.key, asked)
+        server.shutdown()
+
+
+def test_an_issuer_that_is_away_is_asked_once_for_all_and_again_later(
+    issuer: Issuer, away: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = OidcSettings(
+        issuer=issuer.url, audience=AUDIENCE, jwks_url=f"{away.url}/jwks", keys_kept_s=0.2
+    )
+
+    async def main() -> None:
+        checker = TokenChecker(settings)
+        token = issuer.token()
+        for _ in range(2):
+            said = await asyncio.gather(
+                *(checker.check(token) for _ in range(20)), return_exceptions=True
+            )
+            assert {getattr(each, "reason", "") for each in said} == {"ISSUER_UNAVAILABLE"}
+        assert len(away.asked) == 1
+        monkeypatch.setattr("services.gateway.oidc._ASK_S", 0.0)
+        checker._issuer.uri = f"{issuer.url}/jwks"
+        assert (await checker.check(token)).subject == "oidc:ann"
+        monkeypatch.undo()
+        await asyncio.sleep(0.3)  # its keys expire, which is no reason to wait
+        assert (await checker.check(token)).tenant == "acme"
+
+    asyncio.run(main())
+
+
+def test_who_cannot_be_checked_counts_as_a_stranger(house: House, away: Issuer) -> None:
+    oidc = {"issuer": away.url, "audience": AUDIENCE, "jwks_url": f"{away.url}/jwks"}
+    strangers = {"STRANGER_RATE_PER_S": 0.01, "STRANGER_RATE_BURST": 3}
+    with house.another_gateway(OIDC=oidc, **strangers) as url:
+        headers = bearer(away.token())
+        answers = [WEB.get(f"{url}/v1/me", headers=headers).status_code for _ in range(6)]
+    assert answers[0] == 503
+    assert answers[-1] == 429
 
 
 @pytest.mark.parametrize(
