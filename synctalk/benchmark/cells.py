@@ -12,6 +12,7 @@ from pathlib import Path
 
 from synctalk.benchmark.plan import Method, Plan, Protocol, Sound, Subject
 from synctalk.benchmark.switches import SWITCHES
+from synctalk.evaluation.quality import OpenFacePair
 
 SOURCE = Method("source", "source")
 """What every other method is put beside; part of each benchmark."""
@@ -70,8 +71,9 @@ def _resolved(plan: Plan, method: Method) -> Method:
     whole = plan.method(method.of)
     subjects = method.subjects or whole.subjects
     return replace(
-        whole, name=method.name, lips="mean", subjects=subjects, protocols=method.protocols
-    )
+        whole, name=method.name, lips="mean", subjects=subjects, protocols=method.protocols,
+        openface=method.openface,
+    )  # fmt: skip
 
 
 def _identity(cell: Cell) -> str:
@@ -128,16 +130,15 @@ def _varied(
     base = next((m for m in methods if m.name == plan.varied), None)
     if base is None:
         return
+    bare = replace(base, openface={}, base=base.name)  # its tables are not those of its variants
     if protocol == "clip-length":
         changes = [
-            replace(base, name=f"{base.name}, {s:g} s of footage", footage_s=s, base=base.name)
+            replace(bare, name=f"{base.name}, {s:g} s of footage", footage_s=s)
             for s in plan.lengths_s
         ]
     else:
         whole = re.sub(r", \d+ steps$", "", base.name)
-        changes = [
-            replace(base, name=f"{whole}, {n} steps", steps=n, base=base.name) for n in plan.budgets
-        ]
+        changes = [replace(bare, name=f"{whole}, {n} steps", steps=n) for n in plan.budgets]
     yield from _seeded(plan, "reconstruction", subject, [base, *changes])
 
 
@@ -148,7 +149,9 @@ def _ablations(plan: Plan, subject: Subject, methods: list[Method]) -> Iterator[
     seed = plan.seeds[0]
     yield Cell("reconstruction", subject, base, seed)
     for switch in (s for s in SWITCHES.values() if s.table in plan.ablations):
-        method = replace(base, name=switch.name, without=(switch.name,), base=base.name)
+        method = replace(
+            base, name=switch.name, without=(switch.name,), base=base.name, openface={}
+        )
         if switch.name in ("torso-restorer", "expression-generator"):
             sounds = [s for s in plan.sounds if s.role in BY_SOUND["cross-audio"]]
             part = replace(plan, seeds=(seed,), sounds=tuple(sounds[:1]))
@@ -173,6 +176,15 @@ def shows(method: Method, subject: Subject, sound: Sound | None) -> bool:
 def video_key(subject: Subject, sound: Sound | None) -> str:
     """How ``Method.paths`` names an imported video."""
     return subject.name if sound is None else f"{subject.name}/{sound.name}"
+
+
+def openface_tables(cell: Cell) -> OpenFacePair | None:
+    """OpenFace's tables of the footage and of what a cell shows, if the plan names both."""
+    reference = cell.subject.openface
+    frame = cell.method.openface.get(cell.subject.name)
+    if cell.protocol != "reconstruction" or reference is None or frame is None:
+        return None
+    return OpenFacePair(reference, frame)
 
 
 def _dubs(method: Method) -> bool:

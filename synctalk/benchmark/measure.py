@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from synctalk.avatar import Avatar
 from synctalk.benchmark.actors import Actor, AvatarActor, SourceActor, mel_regressor
-from synctalk.benchmark.cells import Cell, video_key
+from synctalk.benchmark.cells import Cell, openface_tables, video_key
 from synctalk.benchmark.effort import Stopwatch
 from synctalk.benchmark.film import Film, WorstFrames
 from synctalk.benchmark.imported import ImportedActor
@@ -28,7 +28,7 @@ from synctalk.dataset import FPS
 from synctalk.errors import BundleError
 from synctalk.evaluation.landmarks import head_mask, mouth_mask
 from synctalk.evaluation.machine import describe_machine
-from synctalk.evaluation.quality import METRICS, QualityModels, VideoScorer
+from synctalk.evaluation.quality import METRICS, OpenFacePair, QualityModels, VideoScorer
 from synctalk.evaluation.quality.recorded import cost_per_minute
 from synctalk.face.tracking import FaceTrack, FaceTracker
 from synctalk.progress import ProgressCallback, StageProgress
@@ -208,7 +208,7 @@ def _scored(
     watched = StageProgress(stage.progress, f"score {cell.name}", len(scene))
     size = scene.dataset.manifest.size
     film = Film(folder / VIDEO, size, scene.wav)
-    with film, open_scorers(actor, scene, stage) as scorers:
+    with film, open_scorers(actor, scene, stage, openface_tables(cell)) as scorers:
         streams = zip(watched.wrap(actor.show(scene)), _masks(scene), strict=False)
         for i, (shown, (head, mouth)) in enumerate(streams):
             for name, scorer in scorers.items():
@@ -225,7 +225,9 @@ def _scored(
 
 
 @contextmanager
-def open_scorers(actor: Actor, scene: Scene, stage: Stage) -> Iterator[dict[str, VideoScorer]]:
+def open_scorers(
+    actor: Actor, scene: Scene, stage: Stage, openface: OpenFacePair | None = None
+) -> Iterator[dict[str, VideoScorer]]:
     """By output. Under a foreign sound nothing is true, so nothing is compared but the person."""
     wanted = list(stage.metrics)
     if not scene.own:
@@ -237,6 +239,7 @@ def open_scorers(actor: Actor, scene: Scene, stage: Stage) -> Iterator[dict[str,
             source=stage.source_track(scene),
             tracker=stage.tracker,
             audio=scene.wav,
+            openface=openface,
             cuts=scene.cuts,
         )
         scorers = {"plain" if scene.own else "blended": stack.enter_context(main)}

@@ -61,6 +61,7 @@ class Subject:
         at_most_s: of the joined clips; None: all.
         public: whether pictures of the person may leave the machine. The page says when not.
         protocols: those of the plan that the subject takes part in; empty: all.
+        openface: OpenFace's table (``-aus``) of the held-out source frames.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Subject:
     at_most_s: float | None = None
     public: bool = False
     protocols: tuple[Protocol, ...] = ()
+    openface: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Method:
         protocols: those that it takes part in; empty: all. What is ablated or varied is named by
             the plan and needs none.
         base: the method that ``without`` leaves something out of, or that is varied.
+        openface: OpenFace's tables of what it shows under the subjects' own sound, by subject.
     """
 
     name: str
@@ -134,6 +137,7 @@ class Method:
     subjects: tuple[str, ...] = ()
     protocols: tuple[Protocol, ...] = ()
     base: str = ""
+    openface: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -284,6 +288,7 @@ def checked(plan: Plan, where: str) -> Plan:
         for name in method.subjects:
             if name not in people:
                 raise _unknown("subject", name, people, f"{at}.subjects")
+        _check_tables(plan, method, where)
     sounds = [s.name for s in plan.sounds]
     for sound in plan.sounds:
         if sound.role not in ROLES:
@@ -300,6 +305,17 @@ def checked(plan: Plan, where: str) -> Plan:
     if {"clip-length", "training-time"} & set(plan.protocols) and plan.varied not in trained:
         raise _unknown("method of kind ours", plan.varied, trained, f"{where}: varied")
     return plan
+
+
+def _check_tables(plan: Plan, method: Method, where: str) -> None:
+    at, people = f"{where}: methods.{method.name}.openface", {s.name: s for s in plan.subjects}
+    for name in method.openface:
+        if name not in people:
+            raise _unknown("subject", name, list(people), at)
+        if people[name].openface is None:
+            raise _bad(f"{where}: subjects.{name}", f"{method.name} has a table, openface has none")
+    if method.openface and len(plan.seeds) > 1:
+        raise _bad(at, "a table is of one rendering, and there are several seeds")
 
 
 def _named(kind: type[T], raw: object, where: str, root: Path) -> tuple[T, ...]:

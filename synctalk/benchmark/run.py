@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from synctalk.benchmark.cells import Cell, cells_of, digest, video_key
+from synctalk.benchmark.cells import Cell, cells_of, digest, openface_tables, video_key
 from synctalk.benchmark.endurance import measure_long
 from synctalk.benchmark.measure import Stage, kind_of, measure, measure_rates
 from synctalk.benchmark.plan import Plan
@@ -181,6 +181,8 @@ class _Run:
         elif method.kind != "source":
             rests.append(shop.avatar_key(cell.subject, method, cell.seed))
         rests += [method.without, method.lips, self._plan.metrics, self._weights]
+        if (tables := openface_tables(cell)) is not None:
+            rests.append([shop.digest_of(tables.reference), shop.digest_of(tables.frame)])
         return digest(*rests)
 
     def _known(self, cell: Cell, key: str) -> CellResult | None:

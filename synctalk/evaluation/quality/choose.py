@@ -36,7 +36,8 @@ NO_SOURCE = Absent(
 NO_AUDIO = Absent("NO_AUDIO", "Give VideoScorer the sound that the frames follow, audio=….")
 NO_TRACKER = Absent("NO_TRACKER", "Give VideoScorer a face tracker, tracker=….")
 NO_OPENFACE = Absent(
-    "NO_OPENFACE_FILES", "Run OpenFace's FeatureExtraction -aus on both videos and give its tables."
+    "NO_OPENFACE_FILES",
+    "Run OpenFace's FeatureExtraction -aus on both videos; `openface` in a plan gives its tables.",
 )
 NO_HEAD = Absent("NO_HEAD_MASK", "Give the frames' head masks, add(…, head=…).")
 NO_MOUTH = Absent("NO_MOUTH_MASK", "Give mouth masks, add(…, mouth=…), or the source's track.")

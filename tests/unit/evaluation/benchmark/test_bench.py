@@ -20,6 +20,7 @@ from synctalk.benchmark.plan import Method, Sound, Subject
 from synctalk.benchmark.workshop import Workshop
 from synctalk.dataset import SubjectDataset
 from synctalk.errors import Cancelled, InputError
+from synctalk.evaluation.quality.actions import LOWER, UPPER
 from synctalk.media import VideoPreset, VideoWriter, write_wav
 from synctalk.progress import ProgressEvent
 
@@ -117,6 +118,27 @@ def test_a_metric_that_is_absent_says_how_to_get_it(made: BenchReport) -> None:
     remedy = cell.outputs["plain"].absent["lpips_alex"]["remedy"]
     assert remedy
     assert escape(remedy) in made.page.read_text()
+
+
+def test_openfaces_tables_are_scored_and_a_missing_one_is_named(plan: Plan, tmp_path: Path) -> None:
+    dataset = plan.subjects[0].dataset
+    assert dataset is not None
+    n = len(SubjectDataset.open(dataset).held_out_range)
+    for name, level in (("theirs", 1.0), ("ours", 3.0)):
+        lines = [",".join(f"{unit}_r" for unit in (*UPPER, *LOWER))]
+        lines += [",".join([str(level)] * len((*UPPER, *LOWER)))] * n
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    subject = replace(plan.subjects[0], openface=tmp_path / "theirs.csv")
+    peer = replace(plan.method("peer"), openface={"Ann": tmp_path / "ours.csv"})
+    told = replace(
+        plan, subjects=(subject,), methods=(peer,), protocols=("reconstruction",), metrics=("aue",)
+    )
+    made = bench(told, tmp_path / "out")
+    assert figure(made, "peer", "aue") == pytest.approx(2.0 * len((*UPPER, *LOWER)))
+    lost = replace(peer, openface={"Ann": tmp_path / "lost.csv"})
+    with pytest.raises(InputError, match=r"lost\.csv") as caught:
+        bench(replace(told, methods=(lost,)), tmp_path / "out")
+    assert caught.value.reason == "FILE_MISSING"
 
 
 def test_the_worst_frames_are_apart_and_sorted(made: BenchReport) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from synctalk.benchmark.cells import Cell, cells_of
+from synctalk.benchmark.cells import Cell, cells_of, openface_tables
 from synctalk.benchmark.plan import Plan, load_plan, plan_of
 from synctalk.benchmark.run import files_of
 from synctalk.benchmark.switches import SWITCHES, changed
 from synctalk.errors import InputError
+from synctalk.evaluation.quality import OpenFacePair
 from synctalk.training import preset
 
 PLAN = """
@@ -173,6 +174,15 @@ def test_a_switch_changes_training_where_it_says_so(name: str) -> None:
             PLAN + "\n[methods.x]\nkind='avatar'\npaths={ann='a'}\nwithout=['densification']",
             "methods.x.without: densification changes training",
         ),
+        (
+            PLAN + "\n[methods.x]\nkind = 'source'\nopenface = {ann = 'a.csv'}",
+            "subjects.ann: x has a table, openface has none",
+        ),
+        (
+            PLAN.replace("public = true", "openface = 'a.csv'")
+            + "\n[methods.x]\nkind = 'source'\nopenface = {ann = 'a.csv'}",
+            "methods.x.openface: a table is of one rendering, and there are several seeds",
+        ),
         ("= 3", "not TOML"),
     ],
 )
@@ -182,6 +192,15 @@ def test_a_wrong_plan_is_refused_by_the_field(tmp_path: Path, text: str, said: s
     assert said in caught.value.message
     assert caught.value.reason == "BAD_PLAN"
     assert caught.value.remedy
+
+
+def test_openfaces_tables_are_for_own_sound_and_the_method_that_they_name(tmp_path: Path) -> None:
+    text = PLAN.replace("public = true", "openface = 'ann.csv'").replace("[0, 1]", "[0]")
+    text = text.replace('preset = "demo"', 'preset = "demo"\nopenface = {ann = "ours.csv"}')
+    cells = cells_of(load_plan(written(tmp_path, text)))
+    tables = {c.name: pair for c in cells if (pair := openface_tables(c)) is not None}
+    pair = OpenFacePair(tmp_path / "ann.csv", tmp_path / "ours.csv")
+    assert tables == {"reconstruction · ann · ours": pair}
 
 
 def test_without_a_plan_footage_is_enough(tmp_path: Path) -> None:
