@@ -203,6 +203,12 @@ def test_openfaces_tables_are_for_own_sound_and_the_method_that_they_name(tmp_pa
     assert tables == {"reconstruction · ann · ours": pair}
 
 
+def test_the_papers_plan_learns_from_a_minute_and_knows_what_one_costs() -> None:
+    plan = load_plan(Path(__file__).parents[4] / "benchmarks" / "plans" / "paper.toml")
+    assert plan.lengths_s == (10, 30, 60)
+    assert plan.price_per_hour is not None
+
+
 def test_without_a_plan_footage_is_enough(tmp_path: Path) -> None:
     plan = plan_of([tmp_path / "me.mp4"], "demo", 300, (0,))
     assert [(c.protocol, c.method.name) for c in cells_of(plan)] == [
