@@ -114,10 +114,6 @@ _ALL = (
         "curriculum", "own", "w/o curriculum", "training",
         "Every frame is shown as often as any other.", {"rare_frame_power": 0.0},
     ),
-    Switch(
-        "linear-basis", "own", "triplane instead of linear basis", "training",
-        "The paper's deformation by triplane and MLPs.", TRIPLANE,
-    ),
 )  # fmt: skip
 SWITCHES: Mapping[str, Switch] = MappingProxyType({switch.name: switch for switch in _ALL})
 """Every switch by its name, in the order of the tables."""

@@ -151,6 +151,12 @@ def test_a_switch_changes_training_where_it_says_so(name: str) -> None:
     assert (changed(whole, (name,)) == whole) == (switch.place != "training")
 
 
+def test_no_two_switches_train_the_same() -> None:
+    names = [name for name, switch in SWITCHES.items() if switch.place == "training"]
+    configs = [changed(preset("demo"), (name,)) for name in names]
+    assert all(a != b for i, a in enumerate(configs) for b in configs[:i])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
