@@ -129,28 +129,36 @@ def refused(source: Path, out: Path | None = None) -> Refusal:
     return Refusal(error["reason"], error["message"], done.stderr)
 
 
+def refused_unseen(source: Path) -> Refusal:
+    """As :func:`refused`, by what the file says of itself: no stage began, so nothing was decoded
+    and no network loaded, whatever the file's length."""
+    refusal = refused(source)
+    assert "locate" not in refusal.progress
+    return refusal
+
+
 # Not a video at all.
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    assert refused(tmp_path / "gone.mp4").reason == "FILE_MISSING"
+    assert refused_unseen(tmp_path / "gone.mp4").reason == "FILE_MISSING"
 
 
 def test_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "clips.mp4"
     folder.mkdir()
-    assert refused(folder).reason == "NOT_A_FILE"
+    assert refused_unseen(folder).reason == "NOT_A_FILE"
 
 
 def test_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
-    assert refused(tmp_path / "empty.mp4").reason == "FILE_EMPTY"
+    assert refused_unseen(tmp_path / "empty.mp4").reason == "FILE_EMPTY"
 
 
 @pytest.mark.parametrize("name", ["notes.mp4", "notes.txt"])
 def test_text(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("Not a video, whatever its name says.\n" * 200)
-    assert refused(tmp_path / name).reason == "NOT_MEDIA"
+    assert refused_unseen(tmp_path / name).reason == "NOT_MEDIA"
 
 
 @pytest.mark.parametrize("name", ["me.jpg", "me.png", "me.mp4"])
@@ -158,14 +166,14 @@ def test_a_picture(tmp_path: Path, person: Person, name: str) -> None:
     kind = ".png" if name == "me.png" else ".jpg"
     data = cv2.imencode(kind, cv2.cvtColor(person.frames[0], cv2.COLOR_RGB2BGR))[1]
     (tmp_path / name).write_bytes(data.tobytes())
-    assert refused(tmp_path / name).reason == "NOT_MEDIA"
+    assert refused_unseen(tmp_path / name).reason == "NOT_MEDIA"
 
 
 @pytest.mark.parametrize("name", ["clips.zip", "clips.mp4"])
 def test_a_zip_with_a_good_video_in_it(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_STORED) as archive:
         archive.write(SAMPLE, "portrait.mp4")
-    assert refused(tmp_path / name).reason == "NOT_MEDIA"
+    assert refused_unseen(tmp_path / name).reason == "NOT_MEDIA"
 
 
 # Playlists: nothing that they name may be opened.
@@ -224,7 +232,7 @@ def test_a_playlist_is_refused_and_nothing_it_names_is_opened(
     uris = (f"{address}/remote.mp4", "local.mp4", str(local), f"file://{local}")
     playlist = tmp_path / (name + ".mp4" if renamed else name)
     playlist.write_text(FRAMES[name].format("".join(map(PLAYLISTS[name], uris))))
-    assert refused(playlist).reason == "NOT_MEDIA"
+    assert refused_unseen(playlist).reason == "NOT_MEDIA"
     assert asked == []
 
 
@@ -243,17 +251,17 @@ def test_a_truncated_mp4(tmp_path: Path, person: Person, fast_start: bool, reaso
 @pytest.mark.parametrize("name", ["voice.wav", "voice.mp4"])
 def test_sound_alone(tmp_path: Path, person: Person, name: str) -> None:
     write_wav(tmp_path / name, person.wav, RATE)
-    assert refused(tmp_path / name).reason == "NO_VIDEO"
+    assert refused_unseen(tmp_path / name).reason == "NO_VIDEO"
 
 
 def test_a_video_without_sound(tmp_path: Path, person: Person) -> None:
     clip = encode(tmp_path / "mute.mp4", person.frames)
-    assert refused(clip).reason == "NO_AUDIO"
+    assert refused_unseen(clip).reason == "NO_AUDIO"
 
 
 def test_four_seconds(tmp_path: Path, person: Person) -> None:
     clip = encode(tmp_path / "short.mp4", person.frames[:100], person.wav[: 4 * RATE])
-    refusal = refused(clip)
+    refusal = refused_unseen(clip)
     assert refusal.reason == "TOO_SHORT"
     assert "4.0 s" in refusal.message
 
@@ -268,7 +276,7 @@ def test_a_container_that_overstates_its_length(tmp_path: Path, person: Person) 
 
 def test_8k(tmp_path: Path, person: Person) -> None:
     large = cv2.resize(person.frames[0], (7680, 4320), interpolation=cv2.INTER_NEAREST)
-    refusal = refused(encode(tmp_path / "8k.mp4", [large] * 2, person.wav))
+    refusal = refused_unseen(encode(tmp_path / "8k.mp4", [large] * 2, person.wav))
     assert refusal.reason == "PICTURE_TOO_LARGE"
     assert "7680 x 4320" in refusal.message
 
@@ -282,6 +290,7 @@ def test_no_face(tmp_path: Path, person: Person) -> None:
     refusal = refused(encode(tmp_path / "room.mp4", [room] * 25 * SECONDS, person.wav))
     assert refusal.reason == "NO_FACE"
     assert "frames looked at (14, 41," in refusal.message
+    assert "locate" in refusal.progress
     assert "normalise" not in refusal.progress
 
 
