@@ -12,7 +12,6 @@ from synctalk.face_sync import speech
 from synctalk.face_sync.augment import disturb
 from synctalk.face_sync.corpus import Voice
 from synctalk.face_sync.encoder import DELAY_FRAMES, HISTORY_MELS
-from synctalk.face_sync.music import add_music
 from synctalk.face_sync.sounds import SOUNDS
 
 _LONGEST = 1.18  # mel frames of a crop for one that is used: the slowest tempo
@@ -39,15 +38,11 @@ def make_crops(
     generator: torch.Generator,
     *,
     augmented: bool,
-    music: Tensor | None = None,
 ) -> Crops:
-    """``count`` random pieces of the voices, long enough for ``frames`` at any tempo.
-
-    With ``music`` (see ``music.make_music``) some have it in place of speech, or under it.
-    """
+    """``count`` random pieces of the voices, long enough for ``frames`` at any tempo."""
     mels = round(_LONGEST * _mels(frames))
     pieces = [
-        _disturbed_crops(voices, min(_AT_ONCE, count - first), mels, generator, augmented, music)
+        _disturbed_crops(voices, min(_AT_ONCE, count - first), mels, generator, augmented)
         for first in range(0, count, _AT_ONCE)
     ]
     return Crops(torch.cat([m for m, _ in pieces]), torch.cat([v for _, v in pieces]))
@@ -63,7 +58,6 @@ def _disturbed_crops(
     mels: int,
     generator: torch.Generator,
     augmented: bool,
-    music: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     wav, labels = [], []
     for pick in torch.randint(len(voices), (count,), generator=generator).tolist():
@@ -71,16 +65,14 @@ def _disturbed_crops(
         crop = _crop(voices[pick], mels + 4, speed, generator)
         wav.append(crop[0])
         labels.append(crop[1])
-    batch, sounds = torch.stack(wav), torch.stack(labels)
-    if music is not None:
-        batch, sounds = add_music(batch, sounds, music, generator)
+    batch = torch.stack(wav)
     batch = disturb(batch, generator) if augmented else batch
     batch = batch + 10.0 ** (-3.0 - 2.0 * torch.rand(count, 1, generator=generator)) * torch.randn(
         batch.shape, generator=generator
     )
     # Windows reach 120 samples to the left of their own 10 ms: start one mel later.
     mel = speech.log_mel(batch[:, speech.HOP - 120 :])[:, :mels]
-    return mel.half(), sounds[:, 1 : mels + 1].to(torch.uint8)
+    return mel.half(), torch.stack(labels)[:, 1 : mels + 1].to(torch.uint8)
 
 
 def draw(

@@ -1,11 +1,11 @@
-"""What pre-training asks of the encoder: to name sounds and mouth shapes, with either head."""
+"""What pre-training asks of the encoder: to name mouth shapes, with either head."""
 
 from __future__ import annotations
 
 import random
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss, pad
 
 from synctalk.face_sync import speech
@@ -13,7 +13,6 @@ from synctalk.face_sync.corpus import join
 from synctalk.face_sync.crops import soft_labels
 from synctalk.face_sync.encoder import (
     DELAY_FRAMES,
-    FEATURES,
     HISTORY_MELS,
     LAYOUT,
     AudioVisualEncoder,
@@ -31,43 +30,35 @@ HELD_OUT_TEXTS = (
 _LIP_CLOSURE_WEIGHT = 2.0  # a missed closure is what viewers notice first
 
 
-def sound_names() -> nn.Conv1d:
-    """A layer that names sounds from hidden features; forgotten when training ends.
-
-    Sounds are finer than mouth shapes, and their use is what the features carry for them.
-    """
-    return nn.Conv1d(FEATURES, len(SOUNDS), 1)
-
-
 def naming_loss(
     encoder: AudioVisualEncoder,
-    names: nn.Conv1d,
     mel: Tensor,
     labels: Tensor,
     known: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Loss of both heads in naming sounds and mouth shapes, and the features [B, 128, T].
+    """Loss of both heads in naming mouth shapes, and the default head's features [B, 128, T].
 
-    The features are the default head's. Where ``known`` [B] is false the labels say nothing and
-    only the imitation counts.
+    Where ``known`` [B] is false the labels say nothing and only the imitation counts.
     """
     trunk = encoder.trunk(mel)
     frames = labels.shape[1]
+    target = shapes_of(labels).transpose(1, 2)
+    weight = torch.ones(len(VISEMES))
+    weight[BILABIAL] = _LIP_CLOSURE_WEIGHT
     hidden, logits = encoder.head(trunk[..., DELAY_FRAMES : DELAY_FRAMES + frames])
     causal_hidden, causal_logits = encoder.causal_head(trunk[..., :frames])
     copied = mse_loss(causal_hidden, hidden.detach())
-    rows = torch.ones(len(labels), dtype=torch.bool) if known is None else known
-    if not bool(rows.any()):
-        return copied, hidden
-    shapes, sounds = shapes_of(labels[rows]).transpose(1, 2), labels[rows].transpose(1, 2)
-    weight = torch.ones(len(VISEMES))
-    weight[BILABIAL] = _LIP_CLOSURE_WEIGHT
-
-    def named(features: Tensor, shown: Tensor) -> Tensor:
-        of_shapes = cross_entropy(shown[rows], shapes, weight)
-        return of_shapes + cross_entropy(names(features[rows]), sounds)
-
-    return named(hidden, logits) + 0.5 * named(causal_hidden, causal_logits) + copied, hidden
+    if known is not None:
+        if not bool(known.any()):
+            return copied, hidden
+        logits, causal_logits, target = (
+            logits[known],
+            causal_logits[known],
+            target[known],
+        )
+    named = cross_entropy(logits, target, weight)
+    causal_named = cross_entropy(causal_logits, target, weight)
+    return named + 0.5 * causal_named + copied, hidden
 
 
 def shapes_of(labels: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Second stage of pre-training: real speakers' sounds and lips beside the synthetic teachers.
 
-A linear layer on the hidden features, which stays, is taught what the lips of filmed people do
-(opening and width, each in the speaker's own standard deviations): the average speaker's mouth,
-beside which a subject's own head has less to learn.
+A linear layer on the hidden features names sounds, finer than mouth shapes, and is then forgotten:
+its use is what the features have to carry for it. Another, which stays, is taught what the lips of
+filmed people do (opening and width, each in the speaker's own standard deviations): the average
+speaker's mouth, beside which a subject's own head has less to learn.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import cross_entropy, pad
 
 from synctalk.face_sync import speech
 from synctalk.face_sync.augment import disturb
 from synctalk.face_sync.corpus import Shares
 from synctalk.face_sync.crops import Crops, crop_stats, draw, soft_labels, stretch_bands
-from synctalk.face_sync.encoder import DELAY_FRAMES, HISTORY_MELS, AudioVisualEncoder
+from synctalk.face_sync.encoder import (
+    DELAY_FRAMES,
+    FEATURES,
+    HISTORY_MELS,
+    AudioVisualEncoder,
+)
 from synctalk.face_sync.naming import naming_loss
 from synctalk.face_sync.recordings import Recording, pieces
 from synctalk.face_sync.sounds import SOUNDS
@@ -32,8 +38,7 @@ _LEAD_MELS = HISTORY_MELS + 2
 class Refining:
     """How the second stage goes."""
 
-    speakers: int = 90
-    steps: int = 400
+    steps: int = 300
     batch: int = 8  # of either kind
     crops: int = 1500
     learning_rate: float = 6e-4
@@ -135,7 +140,6 @@ def draw_filmed(
 
 def refine(
     encoder: AudioVisualEncoder,
-    names: nn.Conv1d,
     crops: Crops,
     recordings: Sequence[Recording],
     refining: Refining,
@@ -147,6 +151,7 @@ def refine(
     filmed = film(recordings, refining, generator)
     torch.manual_seed(seed)
     encoder = encoder.requires_grad_(True).train()
+    names = nn.Conv1d(FEATURES, len(SOUNDS), 1)
     optimiser = torch.optim.AdamW(
         [*encoder.parameters(), *names.parameters()],
         refining.learning_rate,
@@ -157,8 +162,7 @@ def refine(
     )
     shown = StageProgress(progress, "lips", refining.steps)
     for step in range(refining.steps):
-        mel, labels = draw(crops, refining.batch, FRAMES, generator)
-        synthetic, _ = naming_loss(encoder, names, mel, labels)
+        synthetic = _synthetic_loss(encoder, names, *draw(crops, refining.batch, FRAMES, generator))
         sounds, lips = _real_loss(encoder, names, *draw_filmed(filmed, refining.batch, generator))
         loss = synthetic + sounds + refining.lips * lips
         optimiser.zero_grad()
@@ -173,6 +177,13 @@ def refine(
     return encoder.eval()
 
 
+def _synthetic_loss(
+    encoder: AudioVisualEncoder, names: nn.Conv1d, mel: Tensor, labels: Tensor
+) -> Tensor:
+    shapes, hidden = naming_loss(encoder, mel, labels)
+    return shapes + cross_entropy(names(hidden), labels.transpose(1, 2))
+
+
 def _real_loss(
     encoder: AudioVisualEncoder,
     names: nn.Conv1d,
@@ -182,6 +193,9 @@ def _real_loss(
     lips: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Of sounds, where they are known, and of lips."""
-    sounds, hidden = naming_loss(encoder, names, mel, labels, known)
+    shapes, hidden = naming_loss(encoder, mel, labels, known=known)
+    sounds = shapes
+    if bool(known.any()):
+        sounds = shapes + cross_entropy(names(hidden[known]), labels[known].transpose(1, 2))
     error = encoder.articulation(hidden).transpose(1, 2) - lips
     return sounds, error[lips.isfinite()].square().mean()

@@ -10,8 +10,6 @@ from synctalk.face_sync.corpus import Voice
 from synctalk.face_sync.crops import draw, make_crops
 from synctalk.face_sync.encoder import ARTICULATION, HISTORY_MELS, LAYOUT, AudioVisualEncoder
 from synctalk.face_sync.lip_features import GAP_PAIRS
-from synctalk.face_sync.music import add_music, make_music
-from synctalk.face_sync.naming import sound_names
 from synctalk.face_sync.recordings import Recording
 from synctalk.face_sync.refine import Refining, draw_filmed, film, refine
 from synctalk.face_sync.sounds import SOUNDS
@@ -78,7 +76,7 @@ def test_refining_teaches_the_average_mouth():
     torch.manual_seed(0)
     crops = make_crops([bursts()], 10, FRAMES, torch.Generator().manual_seed(0), augmented=False)
     refining = Refining(steps=12, batch=4, learning_rate=3e-3, copies=0)
-    encoder = refine(AudioVisualEncoder(), sound_names(), crops, [filmed()], refining, seed=3)
+    encoder = refine(AudioVisualEncoder(), crops, [filmed()], refining, seed=3)
     recording = filmed()
     rows = encoder.encode(recording.wav, len(recording.valid))
     opening = rows[:, LAYOUT.articulation][:, ARTICULATION.index("opening")]
@@ -96,20 +94,3 @@ def test_disturbed_speech_keeps_time_and_level():
         shift = int(torch.fft.irfft(spectra).argmax())
         assert min(shift, 64000 - shift) <= 160
         assert 0.3 < float(after.std() / before.std()) < 3.0
-
-
-def test_music_stands_where_its_label_is_silence_and_plays_under_the_rest():
-    music = make_music(3, seed=1)
-    torch.testing.assert_close(music.square().mean(1), torch.ones(3))
-    wav = 0.1 * torch.ones(200, 400 * speech.HOP)
-    sounds = torch.full((200, 400), B)
-    heard, labels = add_music(wav, sounds, music, torch.Generator().manual_seed(0))
-    assert set(labels.unique().tolist()) == {B, SIL}
-    alone, touched = (labels == SIL).any(1), (heard != wav).any(1)
-    assert 10 < int(alone.sum()) < int(touched.sum()) < 100
-    steps = heard.reshape(200, 400, speech.HOP)
-    inside = (labels == SIL) & (labels.roll(3, 1) == SIL) & (labels.roll(-3, 1) == SIL)
-    assert abs(float(steps[inside].mean())) < 0.01, "speech is left under the music"
-    torch.testing.assert_close(steps[alone][labels[alone] == B].mean(), torch.tensor(0.1))
-    under = touched & ~alone
-    torch.testing.assert_close(heard[under].mean(), torch.tensor(0.1), atol=0.01, rtol=0)
