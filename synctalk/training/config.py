@@ -68,7 +68,7 @@ class TrainConfig:
     capturer: Capturer = "landmarks"
     masked_attention: bool = True
     n_gaussians: int = 12_000
-    steps: int = 10_000
+    steps: int = 2500
     canonical_share: float = 0.08
     half_resolution_share: float = 0.35
     views_per_step: int = 2
@@ -101,7 +101,7 @@ PRESETS: dict[str, TrainConfig] = {
         expression=VQVAETraining(steps=500),
     ),
     "standard": TrainConfig(),
-    "best": TrainConfig(preset="best", n_gaussians=16_000, steps=20_000),
+    "best": TrainConfig(preset="best", n_gaussians=16_000, steps=10_000),
 }
 
 
