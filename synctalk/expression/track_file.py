@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,10 @@ def read_blendshapes(path: str | os.PathLike[str], n_frames: int) -> FloatArray:
         LookupError,
         EOFError,
         OSError,
+        MemoryError,  # of a shape that no track has
+        NotImplementedError,  # of a zip of some later kind
         zipfile.BadZipFile,
+        zlib.error,
         csv.Error,
     ) as error:
         raise InputError(

@@ -55,6 +55,16 @@ def test_what_is_no_track_is_refused_with_its_name(
     assert caught.value.reason == "EXPRESSION_FILE"
 
 
+def test_a_zip_of_a_later_kind_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "later.npz"
+    np.savez(file, blendshapes=np.zeros((2, 52), np.float32))
+    data = bytearray(file.read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 182  # version needed to extract
+    file.write_bytes(data)
+    with pytest.raises(InputError, match="18.2"):
+        read_blendshapes(file, 2)
+
+
 def test_pickles_inside_an_npz_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", blendshapes=np.array([{"a": 1}], dtype=object))
     with pytest.raises(InputError):
