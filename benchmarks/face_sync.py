@@ -6,14 +6,14 @@
 Encoder: a plain ridge on its rows is fitted to one person's mouth opening and asked for another's
 ("unseen"), or for the rest of the same person's speech after 15 to 40 s of it ("own"). Lips are
 tracked; the opening is the inner lips' gap over the distance between the eyes. The correlation of
-each test person counts once. People whom the weights were trained on (``SEEN``) give heads and are
-never asked. Closures: frames of m, b and p against other speech frames, by the bilabial posterior
-and the opening that a stranger's head predicts; sounds of GRID clips come from forced alignment
-(PocketSphinx, which ``make setup`` installs), the virtual person's are exact. Noise: the clean narrative's
-prediction is the reference for the same words in a cafeteria. Discriminator: windows in time
-against the same windows with lips at least five frames off; lags in windows of three seconds.
-German: no video of a
-German speaker is at hand, so only how sure the encoder is of the sounds, beside English.
+each test person counts once. People whom the weights were trained on (``SEEN``) give heads and
+are never asked. Closures: frames of m, b and p against other speech frames, by the bilabial
+posterior and the opening that a stranger's head predicts; sounds of GRID clips come from forced
+alignment (PocketSphinx, which ``make setup`` installs), the virtual person's are exact. Noise:
+the clean narrative's prediction is the reference for the same words in a cafeteria.
+Discriminator: windows in time against the same windows with lips at least five frames off; lags
+in windows of three seconds. German: no video of a German speaker is at hand, so only how sure the
+encoder is of the sounds, beside English.
 """
 
 from __future__ import annotations

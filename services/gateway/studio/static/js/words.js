@@ -105,8 +105,8 @@ export const METRICS = {
 
 export const PRESETS = {
   demo: ["Demo", "A first look in a couple of minutes. Softer, for trying things out."],
-  standard: ["Standard", "The usual choice: about fifteen minutes on two CPU cores."],
-  best: ["Best", "Twice as long, for a little more detail."],
+  standard: ["Standard", "The usual choice: about seven minutes on two CPU cores."],
+  best: ["Best", "Three times as long, for a little more detail."],
 };
 
 export const EXPRESSIONS = {
