@@ -70,6 +70,8 @@ def test_a_tenant_follows_so_much_at_once_and_others_as_much(
             assert follow(stack, others, other) == (200, "")
             assert mine.get(paths[busy.name].removesuffix("/events")).status_code == 200
         until(lambda: follow(stack, mine, busy) == (200, ""))  # once the gateway sees it closed
+    for tenant in (busy, other):  # or they hold the house's workers for ever
+        tenant.delete(paths[tenant.name].removesuffix("/events"))
 
 
 @pytest.mark.parametrize(
