@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from synctalk.bundle import CurvePoint
 from synctalk.dataset import SubjectDataset
@@ -27,11 +27,12 @@ from synctalk.gaussians.densify import densify
 from synctalk.gaussians.initialise import HeadViews, initial_gaussians, random_gaussians
 from synctalk.gaussians.lowrank import Baked, bake_low_rank
 from synctalk.gaussians.restore import Deformation, restore_deformation
-from synctalk.gaussians.scene import COLOR, LOG_SCALE, MEAN, N_COLUMNS, OPACITY, QUAT
+from synctalk.gaussians.scene import MEAN
 from synctalk.gaussians.triplane import TriplaneDeformation
 from synctalk.progress import ProgressCallback, StageProgress
 from synctalk.threads import one_thread_an_operation
 from synctalk.training import curriculum
+from synctalk.training.canonical import CanonicalHead, column_scale
 from synctalk.training.checkpoint import Checkpoint
 from synctalk.training.config import TrainConfig
 from synctalk.training.data import FrameStack, head_window, load_frames, mouth_weight
@@ -49,13 +50,6 @@ SEAM_MM = 12.0
 
 BAKE_BOUND_PX = 0.25
 """A baked deformation ships when its centres are this near the triplane's."""
-
-
-def column_scale() -> Tensor:
-    """Step size of each packed column relative to the colours' (METHOD: recipe's rates)."""
-    scale = torch.ones(N_COLUMNS)
-    scale[MEAN], scale[QUAT], scale[LOG_SCALE], scale[OPACITY], scale[COLOR] = 0.3, 0.4, 1, 6, 1
-    return scale
 
 
 @dataclass(frozen=True)
@@ -417,23 +411,6 @@ class Trainer:
         self._grad2d = tensors["grad2d"].to(self.device, copy=True)
         self._rollbacks = int(tensors["rollbacks"])
         self.step = step
-
-
-class CanonicalHead(nn.Module):
-    """Stage 1: the same head in every frame."""
-
-    def __init__(self, base: Tensor, scale: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("column_scale", scale)
-        self.base = nn.Parameter(base / scale)
-
-    def canonical_params(self) -> Tensor:
-        """Packed parameters [1,N,14]."""
-        return (self.base * self.get_buffer("column_scale"))[None]
-
-    def forward(self, f: DrivingCoefficients) -> Tensor:
-        """Packed parameters [1,N,14], whatever the coefficients."""
-        return self.canonical_params()
 
 
 def _groups(model: Deformation, config: TrainConfig) -> list[Group]:
