@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--base-minutes", type=float, default=5)
     parser.add_argument("--height", type=int, default=128)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=RESULTS / "long_dub.json")
     arguments = parser.parse_args()
     lengths = {"base": arguments.base_minutes, "long": arguments.minutes}
     load, dubs = os.getloadavg()[0], dict[str, Json]()
@@ -148,7 +148,7 @@ def main() -> None:
         },
         **dubs, "machine": asdict(describe_machine()),
     }  # fmt: skip
-    (arguments.out / "long_dub.json").write_text(json.dumps(result, indent=1) + "\n")
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result["grown_mib"]))
 
 
