@@ -122,11 +122,11 @@ class Generation:
             yield from self._hear(rest)
         else:
             self._recording.append(rest)
-            recorded = self._recording.samples()
+            recorded = self._recording
             if len(recorded):
                 self._stream.stats = measure(recorded)
             if self._request.expression is not None:
-                prosody = measure_prosody(recorded.numpy(), _frames(len(recorded)))
+                prosody = measure_prosody(recorded, _frames(len(recorded)))
                 self._plan = self._request.expression.plan(prosody)
             for piece in pieces(recorded):
                 yield from self._hear(piece)

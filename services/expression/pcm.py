@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synctalk.face_sync.speech import SAMPLE_RATE_HZ
+from synctalk.face_sync.speech import SAMPLE_RATE_HZ, Sound
 
 PIECE_SAMPLES = 10 * SAMPLE_RATE_HZ
 
@@ -49,9 +50,10 @@ class Resampler:
 
 
 class Recording:
-    """Sound on disk while it is measured: memory does not grow with its length.
+    """Sound on disk while it is measured, read span by span: memory does not grow with its length.
 
-    The file has no name that could be left behind.
+    The file has no name that could be left behind, and is read, not mapped: pages of a mapping
+    stay with the process.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -63,19 +65,22 @@ class Recording:
         self._file.write(samples.numpy().tobytes())
         self.n_samples += len(samples)
 
-    def samples(self) -> Tensor:
-        """All of it, [n] float32, mapped from the file."""
+    def __len__(self) -> int:
+        return self.n_samples
+
+    def __getitem__(self, span: slice) -> Tensor:
+        """[n] float32 of a span without a step."""
+        start, stop, _ = span.indices(self.n_samples)
         self._file.flush()
-        if not self.n_samples:
-            return torch.zeros(0)
-        return torch.from_numpy(np.memmap(self._file, np.float32, "c"))
+        data = os.pread(self._file.fileno(), 4 * max(stop - start, 0), 4 * start)
+        return torch.from_numpy(np.frombuffer(data, np.float32).copy())
 
     def close(self) -> None:
         """Give the disk back."""
         self._file.close()
 
 
-def pieces(samples: Tensor) -> Iterator[Tensor]:
+def pieces(samples: Sound) -> Iterator[Tensor]:
     """``samples`` in stretches of ten seconds."""
     for start in range(0, len(samples), PIECE_SAMPLES):
         yield samples[start : start + PIECE_SAMPLES]

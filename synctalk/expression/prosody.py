@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FPS = 25
 SAMPLE_RATE_HZ = 16_000
@@ -33,6 +33,14 @@ WIDEST_SEMITONES = 12.0
 LEAST_PAUSE_S = 0.16
 
 FloatArray = NDArray[np.float32]
+
+
+class Waveform(Protocol):
+    """[n] samples, of which spans are read."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, span: slice, /) -> ArrayLike: ...
 
 
 @dataclass(frozen=True)
@@ -76,11 +84,11 @@ def smoothed(values: NDArray[Any], sigma: float) -> NDArray[Any]:
     return np.asarray(column[:, 0])
 
 
-def measure_prosody(wav: FloatArray, n_frames: int) -> Prosody:
+def measure_prosody(wav: Waveform, n_frames: int) -> Prosody:
     """Loudness and pitch of a recording.
 
     Args:
-        wav: [n] 16 kHz in [-1, 1]; may be mapped from a file.
+        wav: [n] 16 kHz in [-1, 1]: an array, or what reads spans of it from a file.
         n_frames: video frames wanted; silence follows the last sample.
     """
     hops = n_frames * HOPS_PER_FRAME
@@ -97,7 +105,7 @@ def measure_prosody(wav: FloatArray, n_frames: int) -> Prosody:
     return Prosody(*(row.reshape(-1, HOPS_PER_FRAME).mean(1).astype(np.float32) for row in rows))
 
 
-def _hops(wav: FloatArray, first: int, stop: int) -> NDArray[np.float64]:
+def _hops(wav: Waveform, first: int, stop: int) -> NDArray[np.float64]:
     """[3, stop - first] level (dBFS), pitch (Hz) and periodicity of 10 ms hops."""
     begin = first * HOP + HOP // 2 - WINDOW // 2
     end = (stop - 1) * HOP + HOP // 2 + WINDOW // 2
@@ -140,5 +148,6 @@ def _semitones(pitch_hz: NDArray[np.float64], voiced: NDArray[np.bool_]) -> NDAr
     filled = np.interp(np.arange(len(semitones)), known, semitones[known])
     around = np.pad(filled, PITCH_MEDIAN_HOPS // 2, mode="symmetric")
     windows = np.lib.stride_tricks.sliding_window_view(around, PITCH_MEDIAN_HOPS)
-    steady = np.median(windows, axis=1)
+    spans = range(0, len(windows), PIECE_HOPS)
+    steady = np.concatenate([np.median(windows[a : a + PIECE_HOPS], axis=1) for a in spans])
     return np.asarray(np.clip(steady, -WIDEST_SEMITONES, WIDEST_SEMITONES))

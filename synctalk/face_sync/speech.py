@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -47,6 +48,14 @@ class SpeechStats:
     mean: Tensor
 
 
+class Sound(Protocol):
+    """A recording, [n] 16 kHz in [-1, 1]: a tensor, or what reads spans of it from a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, span: slice, /) -> Tensor: ...
+
+
 @lru_cache(maxsize=1)
 def _mel_filters() -> Tensor:
     """Mel filters, [257, 64]."""
@@ -69,7 +78,7 @@ def log_mel(samples: Tensor) -> Tensor:
     return mel
 
 
-def mel_span(wav: Tensor, first: int, last: int) -> Tensor:
+def mel_span(wav: Sound, first: int, last: int) -> Tensor:
     """Log-mel frames ``first .. last - 1`` of a recording, silence outside it.
 
     Args:
@@ -83,7 +92,7 @@ def mel_span(wav: Tensor, first: int, last: int) -> Tensor:
     start, stop = first * HOP - LEAD, (last - 1) * HOP - LEAD + WINDOW
     inside = wav[min(max(start, 0), len(wav)) : min(max(stop, 0), len(wav))]
     before = min(max(0, -start), stop - start)
-    padded = wav.new_zeros(stop - start)
+    padded = inside.new_zeros(stop - start)
     padded[before : before + len(inside)] = inside
     return log_mel(padded)
 
@@ -93,7 +102,7 @@ def frame_levels(mel: Tensor) -> Tensor:
     return mel.logsumexp(-1)
 
 
-def measure(wav: Tensor, *, chunk_s: float = 60.0) -> SpeechStats:
+def measure(wav: Sound, *, chunk_s: float = 60.0) -> SpeechStats:
     """Measure level and mean spectrum in two passes, holding one chunk of mels at a time.
 
     Args:

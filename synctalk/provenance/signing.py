@@ -25,6 +25,13 @@ _ALONE = _SOURCE + "trainedAlgorithmicMedia"
 _WEBM = "video/webm"  # cannot hold a manifest
 _MIMES = {".mov": "video/quicktime", ".webm": _WEBM}
 
+_SETTINGS = {
+    # It would otherwise trust nobody, and say so when it signs.
+    "verify": {"verify_after_sign": False},
+    # By itself it holds a file in memory whole, and then 512 MiB of it to hash them.
+    "core": {"backing_store_memory_threshold_in_mb": 8, "merkle_tree_chunk_size_in_kb": 1024},
+}
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -92,8 +99,7 @@ def _sign(
             return b""
 
     algorithm = c2pa.C2paSigningAlg[signer.algorithm.upper()]
-    # The library of c2pa would otherwise trust nobody, and say so when it signs.
-    settings = c2pa.Settings.from_dict({"verify": {"verify_after_sign": False}})
+    settings = c2pa.Settings.from_dict(_SETTINGS)
     try:
         with (
             c2pa.Signer.from_callback(sign, algorithm, signer.chain_pem) as native,

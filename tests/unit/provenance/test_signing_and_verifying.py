@@ -179,6 +179,48 @@ def test_webm_is_signed_beside_itself(ours: Provenance, tmp_path: Path) -> None:
     assert verify(path, ours).signature == "broken"
 
 
+def test_a_long_video_is_signed_in_the_memory_of_a_short_one(
+    ours: Provenance, tmp_path: Path
+) -> None:
+    long, short = (raw_video(tmp_path / f"{n}.mov", n) for n in (24, 1))
+    assert long.stat().st_size > short.stat().st_size + (60 << 20)
+    assert peak_of_signing(long, ours) < peak_of_signing(short, ours) + (16 << 20)
+    assert verify(long, ours).signature == "trusted"
+    with long.open("r+b") as file:  # every byte counts, also in the midst
+        file.seek(32 << 20)
+        file.write(b"x")
+    assert verify(long, ours).signature == "broken"
+
+
+def raw_video(path: Path, n_frames: int) -> Path:
+    """3 MiB a frame."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("rawvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 1024, 1024, "rgb24"
+        for value in range(n_frames):
+            pixels = np.full((1024, 1024, 3), value, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+_SIGN = """
+import resource, sys
+from pathlib import Path
+from synctalk.provenance import Claim, Provenance, sign_file
+path, folder = map(Path, sys.argv[1:])
+signer = Provenance(key=b"the key of an installation", folder=folder).signer()
+sign_file(path, path, Claim(path.name, 1, "ab" * 32), signer)
+print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_of_signing(path: Path, provenance: Provenance) -> int:
+    """Bytes of memory that a process took at most that did nothing else."""
+    command = [sys.executable, "-c", _SIGN, str(path), str(provenance.folder)]
+    return int(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
+
+
 def test_a_key_elsewhere_signs_by_a_call(marked: Path, ours: Provenance, tmp_path: Path) -> None:
     asked: list[int] = []
     local = ours.signer()
