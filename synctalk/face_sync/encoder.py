@@ -7,8 +7,9 @@ convolutions look back only. Two heads read the same trunk: the default head des
 taught to give the same features, so that one lip regressor serves both.
 
 A feature row holds the head's hidden layer, fifteen viseme posteriors (``PP`` is the closing
-cue), the frame's own normalised mels, its loudness, and what the lips of the average speaker do
-(:data:`ARTICULATION`, standardised); see :class:`FeatureLayout`.
+cue; what is no voice is silence, see ``voice.py``), the frame's own normalised mels, its loudness,
+and what the lips of the average speaker do (:data:`ARTICULATION`, standardised); see
+:class:`FeatureLayout`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from synctalk.errors import InputError, MissingModelError
 from synctalk.face_sync import speech
 from synctalk.face_sync.visemes import VISEMES
+from synctalk.face_sync.voice import VoiceStream, silenced
 
 # The first twelve digits of the shipped weights' SHA-256. Heads are fitted to one encoder's rows:
 # whoever keeps a head keeps this beside it, and refuses another.
@@ -34,6 +37,7 @@ FEATURES = 128
 FAST, SLOW = (1, 2, 4), (1, 2, 4, 1)  # dilations at 50 Hz and at 25 Hz
 DELAY_FRAMES = 2
 ARTICULATION = ("opening", "width")
+_FRAME = speech.SAMPLE_RATE_HZ // speech.FPS  # samples
 HISTORY_MELS = 98  # mel frames before its own four that a row of the trunk depends on
 
 
@@ -166,6 +170,11 @@ class AudioVisualEncoder(nn.Module):
         last_centre_ms = 10.0 * (speech.MELS_PER_FRAME - 0.5) - 500.0 / speech.FPS
         return last_centre_ms + 500.0 * speech.WINDOW / speech.SAMPLE_RATE_HZ
 
+    def samples_ahead(self, causal: bool) -> int:
+        """16 kHz samples that a row hears, from the beginning of its frame."""
+        ahead_ms = self.causal_look_ahead_ms if causal else self.look_ahead_ms
+        return round((ahead_ms + 500.0 / speech.FPS) * speech.SAMPLE_RATE_HZ / 1000.0)
+
     def trunk(self, mel: Tensor) -> Tensor:
         """Normalised mels [B, T, 64] to [B, 160, (T - 98) // 4], row m ending at mel 4m + 101."""
         fast = self.fast(self.front(mel.transpose(1, 2)))
@@ -201,10 +210,17 @@ class AudioVisualEncoder(nn.Module):
         """
         _check(wav, n_frames)
         known = stats if stats is not None else speech.measure(wav)
-        chunks = [
-            self._chunk(wav, first, min(n_frames, first + chunk_frames), causal, known, vocal_tract)
-            for first in range(0, n_frames, chunk_frames)
-        ]
+        voice, heard, ahead = VoiceStream(causal=causal), 0, self.samples_ahead(causal)
+        chunks = []
+        for first in range(0, n_frames, chunk_frames):
+            last = min(n_frames, first + chunk_frames)
+            rows = self._chunk(wav, first, last, causal, known, vocal_tract)
+            until = last * _FRAME + ahead
+            voice.push(pad(wav[heard:until], (0, until - max(heard, min(until, len(wav))))))
+            heard = until
+            told = silenced(rows[:, LAYOUT.visemes], voice.shares(first, last - first, ahead))
+            rows[:, LAYOUT.visemes] = told
+            chunks.append(rows)
         return torch.cat(chunks)
 
     def _chunk(
@@ -226,7 +242,10 @@ class AudioVisualEncoder(nn.Module):
         return self.rows(mel, last - first, causal, stats)
 
     def rows(self, mel: Tensor, count: int, causal: bool, stats: speech.SpeechStats) -> Tensor:
-        """The ``count`` feature rows whose trunk ends with the last of the log-mels [T, 64]."""
+        """The ``count`` feature rows whose trunk ends with the last of the log-mels [T, 64].
+
+        Whatever is heard counts as a voice here; callers apply ``voice.silenced``.
+        """
         per, delay = speech.MELS_PER_FRAME, 0 if causal else DELAY_FRAMES
         normal = speech.normalise(mel, stats)
         trunk = self.trunk(normal[-(per * count + HISTORY_MELS) :][None])

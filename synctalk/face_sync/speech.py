@@ -102,7 +102,7 @@ def frame_levels(mel: Tensor) -> Tensor:
     return mel.logsumexp(-1)
 
 
-def measure(wav: Sound, *, chunk_s: float = 60.0) -> SpeechStats:
+def measure(wav: Sound, *, chunk_s: float = 10.0) -> SpeechStats:
     """Measure level and mean spectrum in two passes, holding one chunk of mels at a time.
 
     Args:
@@ -112,7 +112,10 @@ def measure(wav: Sound, *, chunk_s: float = 60.0) -> SpeechStats:
     total = max(1, -(-len(wav) // HOP))
     step = max(1, int(chunk_s * SAMPLE_RATE_HZ / HOP))
     spans = [(a, min(total, a + step)) for a in range(0, total, step)]
-    levels = torch.cat([frame_levels(mel_span(wav, a, b)) for a, b in spans])
+    # At once: small pieces made between large ones would keep the heap from shrinking.
+    levels = torch.empty(total, dtype=wav[:0].dtype)
+    for a, b in spans:
+        levels[a:b] = frame_levels(mel_span(wav, a, b))
     level = max(percentile95(levels), _QUIETEST_LEVEL)
     weight, summed = 0, torch.zeros(N_MELS, dtype=torch.float64)
     for a, b in spans:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from synctalk.face_sync import speech
 from synctalk.face_sync.encoder import DELAY_FRAMES, HISTORY_MELS, LAYOUT, AudioVisualEncoder
+from synctalk.face_sync.voice import VoiceStream, silenced
 
 
 class EncoderStream:
@@ -35,6 +36,8 @@ class EncoderStream:
         self._causal = causal
         self._delay = 0 if causal else DELAY_FRAMES
         self._rows = 0
+        self._voice = VoiceStream(causal=causal)
+        self._ahead = encoder.samples_ahead(causal)
         # Silence came before. Windows overlap: the last mel of it hears the first samples.
         self._samples = torch.zeros(speech.LEAD + speech.HOP)
         self._mel = speech.log_mel(torch.zeros(speech.WINDOW)).repeat(HISTORY_MELS - 1, 1)
@@ -42,6 +45,7 @@ class EncoderStream:
     @torch.inference_mode()
     def push(self, samples: Tensor) -> Tensor:
         """Rows [k, D], k >= 0, that became computable with ``samples`` [n] at 16 kHz."""
+        self._voice.push(samples)
         self._samples = torch.cat([self._samples, samples])
         if len(self._samples) >= speech.WINDOW:
             fresh = speech.log_mel(self._samples)
@@ -68,6 +72,8 @@ class EncoderStream:
         lead = HISTORY_MELS + per * (self._delay if self._rows == 0 else 0)
         used = self._mel[: lead + per * count]
         rows = self._encoder.rows(used, count, self._causal, self.stats)
+        voice = self._voice.shares(self._rows, count, self._ahead)
+        rows[:, LAYOUT.visemes] = silenced(rows[:, LAYOUT.visemes], voice)
         self._rows += count
         self._mel = self._mel[len(used) - HISTORY_MELS :]
         return rows
