@@ -29,6 +29,7 @@ from services.renderer import wire
 from services.renderer.admission import Admission
 from services.renderer.avatars import Avatars, key_of
 from services.renderer.consents import ConsentGuard, Hold
+from services.renderer.heap import Heap
 from services.renderer.lips import SegmentFeatures
 from services.renderer.live import LiveSession
 from services.renderer.live_encoding import LiveEncoder
@@ -83,6 +84,7 @@ class RendererServicer(RendererServiceServicer):
         self._marking = Marking(settings.provenance, redis)
         self._encoder_version = sha256_file(WEIGHTS)
         self._slots = asyncio.Semaphore(settings.renderer_max_segments)
+        self._heap = Heap()
         self._threads = Threads(max(2, os.cpu_count() or 1))
         self._footage = FootageCache(settings.renderer_footage_bytes)
         FOOTAGE_BYTES.set_function(lambda: self._footage.size_bytes)
@@ -249,6 +251,7 @@ class RendererServicer(RendererServiceServicer):
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
                 path = Path(folder) / "segment"
                 rendered = render_segment(avatar, features, look, path, stopping)
+                self._heap.settle()
                 hold.check()
                 return rendered, self._store.put_file(request.output_key, path, mime)
 
