@@ -20,17 +20,16 @@ from services.common.storage import ObjectStore
 from services.gateway.audit import Audit
 from services.gateway.changes import Changes
 from services.gateway.clients import Services
+from services.gateway.erasure_model import ErasureRecord, ReceiptRecord
 from services.gateway.live.desk import LiveDesk
 from services.gateway.model import (
     AvatarRecord,
     ConsentRecord,
     DeliveryRecord,
     DubRecord,
-    ErasureRecord,
     EventRecord,
     JobLink,
     KeyRecord,
-    ReceiptRecord,
     SessionRecord,
     UploadRecord,
     WebhookRecord,

@@ -19,6 +19,7 @@ from services.common.jobs import Job
 from services.common.names import versions_key
 from services.gateway import uploads
 from services.gateway.core import Gateway
+from services.gateway.erasure_model import Erased, ErasureRecord, Inventory, ReceiptRecord
 from services.gateway.inventory import (
     avatars_of,
     dubs_of,
@@ -28,7 +29,7 @@ from services.gateway.inventory import (
     list_all,
     name_of,
 )
-from services.gateway.model import Erased, ErasureRecord, Inventory, ReceiptRecord, now_s
+from services.gateway.model import now_s
 from services.gateway.records import Table
 from services.gateway.views import View
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 from services.common.jobs import Job
 from services.common.names import versions_key
 from services.gateway.core import Gateway
-from services.gateway.model import ErasedObject, ErasureRecord, Inventory
+from services.gateway.erasure_model import ErasedObject, ErasureRecord, Inventory
 
 _PAGE = 200
 

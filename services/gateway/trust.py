@@ -14,11 +14,11 @@ from services.gateway.audit import AuditEntry
 from services.gateway.auth import CallerDep, KeyManagerDep, OperatorDep
 from services.gateway.consents import Consent, consent_view
 from services.gateway.core import Gateway, GatewayDep
+from services.gateway.erasure_model import Erased, ErasedObject, Inventory, ReceiptRecord
 from services.gateway.errors import ParamError
 from services.gateway.inventory import avatars_of, dubs_of, dubs_under, list_objects
 from services.gateway.keys import TenantQuery, tenant_of
 from services.gateway.limits import NAMES, Limits, limits_key, limits_of
-from services.gateway.model import Erased, ErasedObject, Inventory, ReceiptRecord
 from services.gateway.views import (
     MAX_LIMIT,
     Body,

@@ -18,7 +18,8 @@ from services.common.errors import NotFound
 from services.gateway.auth import lookup_key
 from services.gateway.backup.snapshot import Entry
 from services.gateway.core import Tables
-from services.gateway.model import ErasureRecord, now_s
+from services.gateway.erasure_model import ErasureRecord
+from services.gateway.model import now_s
 from synctalk.errors import InputError
 
 _RECORD = re.compile(r"gw:([^:]+):(key|consent|avatar|dub|upload|erasure|receipt):([^:]+)")
