@@ -1,6 +1,6 @@
 """Video and audio in and out: probing with limits, normalising, reading, writing, mel, cuts."""
 
-from synctalk.media.audio import read_audio, write_wav
+from synctalk.media.audio import delayed, read_audio, write_wav
 from synctalk.media.cuts import detect_cuts
 from synctalk.media.limits import MediaLimits
 from synctalk.media.mel import (
@@ -32,6 +32,7 @@ __all__ = [
     "VideoReader",
     "VideoWriter",
     "Yuv420",
+    "delayed",
     "detect_cuts",
     "log_mel",
     "mel_spectrogram",

@@ -52,6 +52,17 @@ def read_audio(
     return decoded
 
 
+def delayed(wav: FloatArray, ms: float, sample_rate: int = 16000) -> FloatArray:
+    """[n] heard ``ms`` later, or earlier if negative, as long as before; silence fills the gap."""
+    n = round(ms * sample_rate / 1000)
+    moved = np.zeros_like(wav)
+    if n >= 0:
+        moved[n:] = wav[: max(len(wav) - n, 0)]
+    else:
+        moved[:n] = wav[-n:]
+    return moved
+
+
 def write_wav(path: Path | str, wav: FloatArray, sample_rate: int = 16000) -> None:
     """Write [n] float -1..1 as 16-bit mono; what exceeds the range is clipped.
 

@@ -47,11 +47,13 @@ from synctalk.media import (
     VideoPreset,
     VideoReader,
     VideoWriter,
+    delayed,
     detect_cuts,
     mel_spectrogram,
     normalise,
     read_audio,
     sample_frames,
+    write_wav,
 )
 from synctalk.preprocessing import MIN_LENGTH_S, too_short
 from synctalk.preprocessing.locate import locate_head
@@ -59,10 +61,13 @@ from synctalk.preprocessing.work import WorkFolder
 from synctalk.progress import ProgressCallback, StageProgress
 from synctalk.quality import QualityReport, assess_footage, draw_quality_picture
 
+STAGES = 2  # changes when the stages do: what another release began is begun again
 SAMPLES = 12
 AHEAD = 4
 """Frames that are decoded before they are asked for."""
 TRACK = "track.safetensors"
+FILMED_SOUND = "filmed.wav"
+"""As it was recorded: the dataset's is in step with the lips."""
 
 Image = NDArray[np.uint8]
 
@@ -128,7 +133,12 @@ class Pipeline:
         if settings.face_model is not None:
             self._face_model = remesh(load_face_model(settings.face_model))
             digest = sha256_file(settings.face_model)
-        identity = {"tracker": settings.tracker, "size": settings.size, "face_model": digest}
+        identity = {
+            "stages": STAGES,
+            "tracker": settings.tracker,
+            "size": settings.size,
+            "face_model": digest,
+        }
         self._work = WorkFolder(final, source, identity)
 
     def run(self) -> SubjectDataset:
@@ -148,10 +158,10 @@ class Pipeline:
         cuts = tuple(work.stage("cuts", lambda: self._cuts(clip)))
         tracked = work.stage("track", lambda: self._track(clip, cuts))
         track = _load_track(folder / TRACK, size)
-        work.stage("quality", lambda: self._quality(media, clip, track, cuts))
+        seen = work.stage("quality", lambda: self._quality(media, clip, track, cuts))
         work.stage("pose", lambda: self._pose(clip, track, cuts))
         work.stage("parse", lambda: self._parse(clip, track, cuts))
-        work.stage("audio", lambda: self._audio(media.n_frames))
+        work.stage("audio", lambda: self._audio(media.n_frames, seen["sound_shift_ms"]))
         manifest = DatasetManifest(
             source_name=self._source.name,
             source_sha256=work.source_sha256,
@@ -179,7 +189,7 @@ class Pipeline:
     def _normalise(self) -> dict[str, Any]:
         folder = self._work.folder
         media = normalise(
-            self._source, folder / parts.FRAMES, folder / parts.AUDIO, progress=self._progress
+            self._source, folder / parts.FRAMES, folder / FILMED_SOUND, progress=self._progress
         )
         if media.duration_s < MIN_LENGTH_S:
             raise too_short(self._source, media.duration_s)
@@ -209,7 +219,7 @@ class Pipeline:
         self, media: NormalisedMedia, clip: Clip, track: FaceTrack, cuts: tuple[int, ...]
     ) -> dict[str, Any]:
         folder = self._work.folder
-        wav = read_audio(folder / parts.AUDIO)
+        wav = read_audio(folder / FILMED_SOUND)
         report = assess_footage(
             media, lambda: clip.counted(self._progress, "quality"), track, wav, cuts
         )
@@ -223,7 +233,7 @@ class Pipeline:
         picture = draw_quality_picture(report, track, wav)
         (folder / parts.QUALITY).write_text(report.to_json())
         _write_png(folder / parts.QUALITY_PICTURE, picture)
-        return {"warnings": len(report.warnings)}
+        return {"warnings": len(report.warnings), "sound_shift_ms": report.sound_shift_ms}
 
     def _pose(self, clip: Clip, track: FaceTrack, cuts: tuple[int, ...]) -> dict[str, Any]:
         head = stabilize(
@@ -257,10 +267,11 @@ class Pipeline:
         _write_png(folder / parts.BACKGROUND, parsed.background)
         return {"background_coverage": parsed.coverage}
 
-    def _audio(self, n_frames: int) -> dict[str, Any]:
+    def _audio(self, n_frames: int, shift_ms: float) -> dict[str, Any]:
         folder = self._work.folder
         stage = StageProgress(self._progress, "audio", 1)
-        wav = read_audio(folder / parts.AUDIO)
+        wav = delayed(read_audio(folder / FILMED_SOUND), shift_ms)
+        write_wav(folder / parts.AUDIO, wav)
         visual = AudioVisualEncoder.pretrained().encode(torch.from_numpy(wav), n_frames).numpy()
         features = AudioFeatures(mel=mel_spectrogram(wav), visual=visual)
         save_audio_features(folder / parts.AUDIO_FEATURES, features)

@@ -52,11 +52,13 @@ class QualityReport:
         verdicts: in the order of the checks.
         samples: frames for the picture; not part of the JSON.
         sound_late_ms: estimated offset, None where it could not be told.
+        sound_shift_ms: by which the sound has to be moved, 0 where it is in step or not known.
     """
 
     verdicts: tuple[Verdict, ...]
     samples: tuple[Sample, ...] = ()
     sound_late_ms: float | None = None
+    sound_shift_ms: float = 0.0
 
     @property
     def refusals(self) -> tuple[Verdict, ...]:

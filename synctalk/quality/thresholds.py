@@ -37,7 +37,7 @@ class QualityThresholds:
         refuse_snr_db: the same.
         warn_clipped_share: share of samples in flat tops.
         warn_speech_share: share of the time in which there is speech.
-        warn_offset_ms: sound later (+) or earlier (-) than the lips.
+        step_ms: sound that is later or earlier than the lips by more is moved.
         min_offset_confidence: below it no offset can be told.
         suspicious_after_s: seconds of speech from which lips that follow no sound are suspicious.
         warn_background_levels: mean change of the background in 0.2 s, grey levels.
@@ -69,7 +69,7 @@ class QualityThresholds:
     refuse_snr_db: float = 5.0
     warn_clipped_share: float = 1e-4
     warn_speech_share: float = 0.5
-    warn_offset_ms: float = 80.0
+    step_ms: float = 80.0
     min_offset_confidence: float = 0.35
     suspicious_after_s: float = 6.0
     warn_background_levels: float = 1.6

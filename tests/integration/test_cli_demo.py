@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ from tiny import CONFIG, TinySubject
 
 from synctalk.avatar import Avatar, Scene
 from synctalk.bundle import AvatarBundle
-from synctalk.dataset import SubjectDataset
+from synctalk.dataset import QUALITY, SubjectDataset
 from synctalk.dubbing import dubbed_frames
 from synctalk.errors import BundleError, Cancelled, TrainingError
 from synctalk.face_sync import LAYOUT
@@ -30,6 +31,7 @@ from synctalk.training.trainer import BAKE_BOUND_PX, Trainer
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 SPEECH_S = 5
+LATE_S = 0.24
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -55,12 +57,30 @@ class Demo:
     progress: str
 
 
+def late(video: Path, out: Path) -> Path:
+    """A copy whose sound comes ``LATE_S`` after the lips."""
+    with av.open(str(video)) as read, av.open(str(out), "w") as write:
+        picture, sound = read.streams.video[0], read.streams.audio[0]
+        pictures = write.add_stream_from_template(picture)
+        sounds = write.add_stream_from_template(sound)
+        for packet in read.demux(picture, sound):
+            if packet.dts is None or packet.pts is None or packet.time_base is None:
+                continue  # the end of a stream
+            if packet.stream is sound:
+                packet.pts += round(LATE_S / packet.time_base)
+                packet.dts += round(LATE_S / packet.time_base)
+            packet.stream = sounds if packet.stream is sound else pictures
+            write.mux(packet)
+    return out
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory, tiny_subject: TinySubject) -> Demo:
     folder = tmp_path_factory.mktemp("demo")
     out, speech = folder / "out", folder / "speech.wav"
     write_wav(speech, read_audio(SAMPLES / "speech.wav", 16_000)[: SPEECH_S * 16_000])
-    ours = ("--video", tiny_subject.video, "--audio", speech)
+    video = late(tiny_subject.video, folder / "late.mp4")
+    ours = ("--video", video, "--audio", speech)
     done = subprocess.run(
         command("demo", *ours, "--out", out, "--steps", "300", "--json"),
         capture_output=True,
@@ -69,6 +89,24 @@ def demo(tmp_path_factory: pytest.TempPathFactory, tiny_subject: TinySubject) ->
     )
     assert done.returncode == 0, done.stderr
     return Demo(out, speech, json.loads(done.stdout)["result"], done.stderr)
+
+
+def test_sound_that_was_late_is_in_step_with_the_lips(
+    demo: Demo, tiny_subject: TinySubject
+) -> None:
+    dataset = SubjectDataset.open(demo.out / "dataset")
+    (said,) = [
+        verdict["message"]
+        for verdict in json.loads((dataset.path / QUALITY).read_text())["verdicts"]
+        if verdict["name"] == "lip_audio_offset"
+    ]
+    assert "late" in said
+    assert "moved" in said
+    heard, meant = dataset.audio(), SubjectDataset.open(tiny_subject.dataset).audio()
+    inside = slice(16_000, 10 * 16_000)
+    lags = range(-1_600, 1_601, 4)
+    likeness = [float(heard[inside] @ np.roll(meant, lag)[inside]) for lag in lags]
+    assert abs(lags[int(np.argmax(likeness))]) < 0.035 * 16_000
 
 
 def test_the_dub_is_as_long_as_the_speech_and_carries_it(demo: Demo) -> None:

@@ -112,13 +112,18 @@ def test_the_report_survives_json(good: Footage) -> None:
 def test_late_or_early_sound_is_measured(good: Footage, shift_ms: int) -> None:
     report = good.heard_through(lambda wav: np.roll(wav, shift_ms * 16)).report()
     assert report.sound_late_ms == pytest.approx(shift_ms, abs=15)
-    assert report.verdict("lip_audio_offset").level == ("warn" if abs(shift_ms) > 80 else "good")
+    verdict = report.verdict("lip_audio_offset")
+    assert verdict.level == "good"
+    moved = abs(shift_ms) > 80
+    assert ("moved" in verdict.message) == moved
+    assert report.sound_shift_ms == pytest.approx(-shift_ms if moved else 0, abs=15)
 
 
 def test_sound_of_somebody_else_is_noticed(good: Footage, shared_data: Path) -> None:
     other = read_audio(shared_data / "audio" / "english_60s.wav")[: len(good.wav)]
     report = good.heard_through(lambda wav: other).report()
     assert report.sound_late_ms is None
+    assert report.sound_shift_ms == 0
     assert report.verdict("lip_audio_offset").level == "warn"
 
 
@@ -331,4 +336,4 @@ def test_late_sound_of_a_real_clip_is_noticed(shared_data: Path) -> None:
     report = Footage(facts(n, 450), frames, track, read_audio(path)[: n * 640]).report()
     assert report.refusals == ()
     assert report.sound_late_ms == pytest.approx(240, abs=20)
-    assert report.verdict("lip_audio_offset").level == "warn"
+    assert report.sound_shift_ms == pytest.approx(-240, abs=20)
