@@ -34,7 +34,7 @@ from services.common.settings import StorageSettings
 from services.common.storage_errors import retried
 from synctalk.errors import InputError
 
-_PART_BYTES, _PARTS_AT_ONCE = 8 << 20, 2
+_PART_BYTES = 8 << 20  # held in memory, so one at a time
 _CHUNK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
@@ -274,7 +274,7 @@ class ObjectStore:
                 size,
                 content_type,
                 part_size=_PART_BYTES,
-                num_parallel_uploads=_PARTS_AT_ONCE,
+                num_parallel_uploads=1,
             )
         return ObjectRef(key, size, hashing.digest.hexdigest())
 

@@ -20,7 +20,7 @@ SAMPLE_RATE_HZ = 16_000
 HOP = 160
 HOPS_PER_FRAME = SAMPLE_RATE_HZ // FPS // HOP
 WINDOW = 1024
-PIECE_HOPS = 3000
+PIECE_HOPS = 500
 
 PITCH_HZ = (65.0, 400.0)
 OCTAVE_COST = 0.08  # of each octave that a lag is longer: a multiple of the period is no better
@@ -92,10 +92,13 @@ def measure_prosody(wav: Waveform, n_frames: int) -> Prosody:
         n_frames: video frames wanted; silence follows the last sample.
     """
     hops = n_frames * HOPS_PER_FRAME
-    pieces = [_hops(wav, a, min(a + PIECE_HOPS, hops)) for a in range(0, hops, PIECE_HOPS)]
-    if not pieces:
+    if not hops:
         return Prosody(*(np.zeros(0, np.float32),) * 3)
-    level_db, pitch_hz, periodicity = np.concatenate(pieces, axis=1)
+    found = np.empty((3, hops))  # at once: small pieces between large ones would split the heap
+    for first in range(0, hops, PIECE_HOPS):
+        stop = min(first + PIECE_HOPS, hops)
+        found[:, first:stop] = _hops(wav, first, stop)
+    level_db, pitch_hz, periodicity = found
     loud = max(float(np.percentile(level_db, LOUD_PERCENTILE)), SILENCE_DBFS)
     level_db = np.clip(level_db - loud, FLOOR_DB, 5.0)
     voiced = (periodicity > VOICED_PERIODICITY) & (level_db > VOICED_DB)
