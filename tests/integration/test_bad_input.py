@@ -29,6 +29,7 @@ import pytest
 from synctalk import preprocess
 from synctalk.errors import Cancelled
 from synctalk.media import VideoReader, read_audio, write_wav
+from synctalk.preprocessing.pipeline import FILMED_SOUND
 from synctalk.progress import ProgressEvent
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "portrait.mp4"
@@ -348,7 +349,7 @@ def normalised(source: Path) -> tuple[VideoReader, np.ndarray]:
     with pytest.raises(Cancelled):
         preprocess(source, out, size=128, progress=stop)
     work = source.parent / "person.dataset.preprocessing"
-    return VideoReader(work / "frames.mp4"), read_audio(work / "audio.wav", RATE)
+    return VideoReader(work / "frames.mp4"), read_audio(work / FILMED_SOUND, RATE)
 
 
 def same_seconds(reader: VideoReader, wav: np.ndarray, person: Person, moving: float) -> None:
