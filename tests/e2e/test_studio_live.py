@@ -53,7 +53,7 @@ def test_a_browser_sees_the_avatars_mouth_follow_what_it_hears(
         session = begin(page, api, "WebRTC")
         record(page)
         said = say(page, api, session, speech)
-        for _ in range(2):
+        for _ in range(4):
             if len(said.opening) < ENOUGH:
                 page.get_by_role("button", name="Choose another").click()
                 again = say(page, api, session, speech)
