@@ -36,6 +36,9 @@ BUF_BUILD   := node_modules/.bin/buf build --exclude-source-info
 CHECK_PROTO := node_modules/.bin/buf lint && node_modules/.bin/buf format --diff --exit-code && \
   node_modules/.bin/buf breaking --against baseline.binpb
 
+# What is imported is compiled once, not by each of the many processes that start here.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down test check bench chaos fuzz audit proto docs chart images images-proof clean
 

@@ -11,7 +11,7 @@ import pytest
 from harness import Made, Suite, Tenant, cut_sound, running_suite
 from playwright.sync_api import Browser
 from studio_browser import Visit, Visits, open_browser, visit
-from tiny import cut_video
+from tiny import cut_video, shrink_video
 
 from services.common.local_server import free_port
 
@@ -20,7 +20,7 @@ SETTINGS = {
     "SUITE_RENDERERS": "2",
     "SUITE_WORKERS": "1",
     # what is tried here is the way of an avatar, not how good it becomes
-    "AVATAR_TRAINER_STEPS": "300",
+    "AVATAR_TRAINER_STEPS": "150",
     # kills come faster here than in life
     "AVATAR_JOBS__MAX_ATTEMPTS": "30",
     "AVATAR_JOBS__BACKOFF_BASE_S": "0.5",
@@ -50,23 +50,32 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with fewer pixels, for those whose pictures nobody looks at."""
+    out = tmp_path_factory.mktemp("small") / "portrait.mp4"
+    shrink_video(SAMPLES / "portrait.mp4", out, 12, 256)
+    return out
+
+
+@pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five seconds of another voice."""
     return cut_sound(SAMPLES / "speech.wav", tmp_path_factory.mktemp("speech") / "hello.wav", 5)
 
 
 @pytest.fixture(scope="session")
-def made(suite: Suite, video: Path, speech: Path) -> Mapping[str, Made]:
+def made(suite: Suite, video: Path, small_video: Path, speech: Path) -> Mapping[str, Made]:
     """Two tenants, and the avatar and dub that each had made at the same time."""
+    videos = {"acme": small_video, "umbrella": video}
 
     def go(tenant: Tenant) -> Made:
         audio = tenant.upload_audio(speech)
-        avatar = tenant.wait(f"avatars/{tenant.create_avatar(video)['id']}")
+        avatar = tenant.wait(f"avatars/{tenant.create_avatar(videos[tenant.name])['id']}")
         assert avatar["state"] == "ready", avatar["error"]
         dub = tenant.create_dub(avatar["id"], audio, text="Hello from an invented person.")
         return Made(tenant, avatar, tenant.wait(f"dubs/{dub['id']}"))
 
-    tenants = [suite.tenant(name) for name in ("acme", "umbrella")]
+    tenants = [suite.tenant(name) for name in videos]
     with ThreadPoolExecutor(len(tenants)) as pool:
         return {made.tenant.name: made for made in pool.map(go, tenants)}
 

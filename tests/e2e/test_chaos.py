@@ -131,19 +131,19 @@ class Jobs:
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_whatever_is_killed_every_job_succeeds_once_and_leaves_nothing(
-    seed: int, suite: Suite, made: Mapping[str, Made], video: Path, speech: Path
+    seed: int, suite: Suite, made: Mapping[str, Made], small_video: Path, speech: Path
 ) -> None:
     chance, jobs, start = random.Random(seed), Jobs(suite), time.monotonic()
     tenant, avatar = made["umbrella"].tenant, made["umbrella"].avatar["id"]
     audio = tenant.upload_audio(speech)
     with jobs.watched():
-        growing = tenant.create_avatar(video, f"round {seed}")
+        growing = tenant.create_avatar(small_video, f"round {seed}")
         dubs: list[str] = []
         for victim in _shuffled(chance):
             if VICTIMS[victim] == "dub":
                 dubs.append(str(tenant.create_dub(avatar, audio)["id"]))
             while not _comes_to_work(jobs, tenant, victim, f"avatars/{growing['id']}"):
-                growing = tenant.create_avatar(video, f"round {seed} again")
+                growing = tenant.create_avatar(small_video, f"round {seed} again")
             time.sleep(chance.uniform(0, 2))  # any moment of it
             suite.kill(victim)
         ends = [tenant.wait(f"dubs/{dub}") for dub in dubs]

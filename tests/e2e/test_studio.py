@@ -118,8 +118,8 @@ def test_the_avatar_page_shows_quality_figures_and_curve(visits: Visits, owner: 
         expect(page.locator("svg.chart")).to_have_attribute("aria-label", re.compile("dB at step"))
         for picture in page.locator("main img").all():
             picture.scroll_into_view_if_needed()
-            handle = picture.element_handle()
-            page.wait_for_function("image => image.naturalWidth > 0", arg=handle)
+            expect(picture).to_have_js_property("complete", True)
+            assert picture.evaluate("image => image.naturalWidth") > 0, picture.get_attribute("src")
 
 
 def test_signing_in_says_what_is_wrong_and_keeps_the_key_in_the_tab(

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, TinySubject
+from tiny import CONFIG, SECONDS, TinySubject, cut_video
 
 from synctalk.avatar import Avatar, Scene
 from synctalk.bundle import AvatarBundle
@@ -75,11 +75,12 @@ def late(video: Path, out: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory, tiny_subject: TinySubject) -> Demo:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("demo")
     out, speech = folder / "out", folder / "speech.wav"
     write_wav(speech, read_audio(SAMPLES / "speech.wav", 16_000)[: SPEECH_S * 16_000])
-    video = late(tiny_subject.video, folder / "late.mp4")
+    cut_video(SAMPLES / "portrait.mp4", folder / "portrait.mp4", SECONDS)
+    video = late(folder / "portrait.mp4", folder / "late.mp4")
     ours = ("--video", video, "--audio", speech)
     done = subprocess.run(
         command("demo", *ours, "--out", out, "--steps", "300", "--json"),
@@ -263,7 +264,7 @@ def test_inspect_tells_dataset_and_avatar_apart(demo: Demo) -> None:
 def test_ctrl_c_while_training_leaves_a_state_that_resume_finishes(
     tiny_subject: TinySubject, tmp_path: Path
 ) -> None:
-    length = ("--preset", "demo", "--steps", "300")
+    length = ("--preset", "demo", "--steps", "150")
     arguments = ("train", tiny_subject.dataset, "--out", tmp_path / "avatar", *length)
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -282,7 +283,7 @@ def test_ctrl_c_while_training_leaves_a_state_that_resume_finishes(
     resumed = result_of(*arguments, "--resume")
     curve = AvatarBundle.open(tmp_path / "avatar").manifest.training_curve
     # those before the interruption are there, once
-    assert [point.step for point in curve] == [100, 200, 300]
+    assert [point.step for point in curve] == [50, 100, 150]
     assert resumed["metrics"]["held_out_psnr_db"] > 28
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 from suite import RunningService, Suite, on
+from tiny import SIDE
 
 from services.common.artifacts import ArtifactRef
 from services.common.dubs import DUB_JOBS, DubOutput, DubRequest, Expression, dub_prefix
@@ -36,7 +37,7 @@ JOBS = JobSettings(
 )  # fmt: skip
 During = Callable[["Desk"], Awaitable[None]]
 RENDERED = "synctalk_render_frames_total"
-WHOLE = Look(512, 512)
+WHOLE = Look(SIDE, SIDE)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from live_client import (
 )
 from pydantic import SecretStr
 from suite import RPC, RunningService, Suite, on, wait_until
-from tiny import TinySubject
+from tiny import SIDE, TinySubject
 
 from services.common.artifacts import ArtifactRef, upload_folder
 from services.common.errors import ServiceError, Unauthenticated
@@ -116,7 +116,7 @@ def test_a_segment_comes_through_it(served: Served, rows: Rows, tmp_path: Path) 
     done = asyncio.run(on(served.service.target, work))
     own = tmp_path / "own.ts"
     segment = SegmentFeatures(0, rows[:12], rows[:0], rows[:0])
-    render_segment(served.avatar, segment, Look(512, 512), own, lambda: False)
+    render_segment(served.avatar, segment, Look(SIDE, SIDE), own, lambda: False)
     assert done.segment.sha256 == sha256_file(own)
 
 

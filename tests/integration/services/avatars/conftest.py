@@ -14,9 +14,9 @@ from job_services import (
     Running,
     Suite,
     create_preprocess,
-    cut_clip,
     watch,
 )
+from tiny import shrink_video
 
 from services.common.local import LocalServers
 from services.common.storage import ObjectRef, ObjectStore
@@ -37,7 +37,7 @@ def suite(
 def source(suite: Suite) -> ObjectRef:
     """An uploaded video."""
     clip = suite.folder / "clip.mp4"
-    cut_clip(ROOT / "samples" / "portrait.mp4", clip, 12.0, 256)
+    shrink_video(ROOT / "samples" / "portrait.mp4", clip, 12.0, 256)
     return suite.store.put_file(f"{AVATAR}/source/ann.mp4", clip, "video/mp4")
 
 

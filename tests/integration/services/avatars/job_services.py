@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import av
 import grpc
 import pytest
 import redis
@@ -89,7 +88,7 @@ class Suite:
             "AVATAR_JOBS__BACKOFF_BASE_S": "0.1",
             "AVATAR_JOBS__SWEEP_DELAY_S": "0",
             "AVATAR_TRAINER_CHECKPOINT_S": "2",
-            "AVATAR_TRAINER_STEPS": "450",
+            "AVATAR_TRAINER_STEPS": "300",
         }
         log_path = self.folder / f"{service}-{role}.log"
         with log_path.open("a") as log:
@@ -156,26 +155,6 @@ def watch(
         return message
 
     return ask(server, work)
-
-
-def cut_clip(source: Path, target: Path, seconds: float, size: int) -> None:
-    """The first ``seconds`` of a square video at ``size`` px, with its sound."""
-    with av.open(str(source)) as whole, av.open(str(target), "w") as out:
-        video, audio = whole.streams.video[0], whole.streams.audio[0]
-        pictures = out.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "18"})
-        pictures.width = pictures.height = size
-        pictures.pix_fmt = "yuv420p"
-        sound = out.add_stream_from_template(audio)
-        for packet in whole.demux(video, audio):
-            if packet.pts is None or packet.pts * packet.time_base >= seconds:
-                continue
-            if packet.stream is audio:
-                packet.stream = sound
-                out.mux(packet)
-                continue
-            for frame in packet.decode():
-                out.mux(pictures.encode(frame.reformat(size, size)))
-        out.mux(pictures.encode())
 
 
 @dataclass

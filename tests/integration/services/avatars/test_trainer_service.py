@@ -88,7 +88,7 @@ def test_training_killed_on_one_machine_goes_on_from_its_checkpoint_on_another(
     assert log.count("train") == 2
     assert any(line.startswith(f"going on from {AVATAR}/checkpoints/") for line in log)
     steps = [line for line in log if line.startswith("train: step")]
-    assert len(steps) == len(set(steps)) == 3  # at 150, 300, 450: no check was repeated
+    assert len(steps) == len(set(steps)) == 3  # at 100, 200, 300: no check was repeated
 
 
 def test_exactly_one_bundle_is_published_and_can_be_rendered(
@@ -105,7 +105,7 @@ def test_exactly_one_bundle_is_published_and_can_be_rendered(
     bundle = AvatarBundle.open(tmp_path / "avatar")
     bundle.verify()
     assert bundle.manifest.consent_id == CONSENT
-    assert [point.step for point in bundle.manifest.training_curve] == [150, 300, 450]
+    assert [point.step for point in bundle.manifest.training_curve] == [100, 200, 300]
     avatar = Avatar.load(bundle.path)
     plate = np.zeros((192, 192, 3), np.uint8)
     (frame,) = avatar.render(avatar.source[slice(0, 1)], [plate])

@@ -20,6 +20,7 @@ from live_client import (
 )
 from live_renderers import N_FRAMES, Stage, in_time, rendered_live
 from suite import RPC, wait_until
+from tiny import SIDE
 
 from services.common.rpc import open_channel
 from services.gen.avatar.v1 import renderer_pb2 as pb
@@ -32,7 +33,7 @@ def test_a_session_is_a_segment_up_to_codec_noise(
 ) -> None:
     async def work() -> None:
         async with stage.call() as call:
-            assert (call.answer.width_px, call.answer.height_px) == (512, 512)
+            assert (call.answer.width_px, call.answer.height_px) == (SIDE, SIDE)
             assert call.answer.codec == pb.VIDEO_CODEC_H264
             await call.send(messages(rows, 0))
             await call.end()
@@ -148,7 +149,7 @@ def test_a_full_replica_refuses_before_anything_else_and_has_room_again(
             await call.take(7)
         await wait_until(lambda: stage.metric("synctalk_render_live_sessions") == 0)
         async with stage.call() as call:
-            assert call.answer.width_px == 512
+            assert call.answer.width_px == SIDE
         await wait_until(lambda: stage.metric("synctalk_render_live_footage_bytes") == 0)
 
     in_time(work)

@@ -26,7 +26,7 @@ from segment_requests import (
     without_expression,
 )
 from suite import on, wait_until
-from tiny import TinySubject
+from tiny import SIDE, TinySubject
 
 from services.common.artifacts import upload_folder
 from services.gen.avatar.v1 import renderer_pb2 as pb
@@ -155,7 +155,7 @@ def test_warming_loads_and_asking_does_not(stage: Stage, tiny_subject: TinySubje
 
     cold, warmed, again = asyncio.run(on(stage.renderer.target, work))
     assert [avatar.cached for avatar in (cold, warmed, again)] == [False, True, True]
-    assert (cold.width_px, cold.height_px) == (512, 512)
+    assert (cold.width_px, cold.height_px) == (SIDE, SIDE)
     assert again.memory_bytes > 0
     assert again.gaussian_count > 1000
     assert stage.renderer.metric("synctalk_avatar_cache_bytes", where="memory") > 0
