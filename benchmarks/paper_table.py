@@ -1,4 +1,4 @@
-"""Quote ``results/paper.json`` in ``README.md``: rows of reconstruction, and what is missing.
+"""Quote ``results/paper.json`` in ``README.md``: own audio, others' audio, and what is missing.
 
 ``cp out/benchmark/bench.json benchmarks/results/paper.json`` first.
 """
@@ -21,6 +21,7 @@ COLUMNS = (
     ("ms_ssim", "plain"), ("niqe", "plain"), ("brisque", "plain"), ("lmd", "plain"),
     ("aue_own", "plain"),
 )  # fmt: skip
+SPOKEN = ("sync_own_confidence", "sync_own_lag", "pose_jitter", "niqe", "brisque")
 
 
 def main() -> None:
@@ -51,11 +52,23 @@ def tables(cells: Sequence[CellResult], missing: Sequence[str]) -> str:
             figures.append(figure(timed, "fps_one_stream", "plain") if timed else "–")
             lines.append(f"| {cell.subject} | {cell.method} | {' | '.join(figures)} | {words} |")
     total = len(cells) + len(missing)
-    left = f"\n{len(cells)} of {total} cells are measured"
+    left = f"{len(cells)} of {total} cells are measured"
     protocols = dict.fromkeys(name.partition(" · ")[0] for name in missing)
     counts = [f"{p} {sum(n.startswith(p + ' ·') for n in missing)}" for p in protocols]
     left += f"; still missing: {', '.join(counts)}.\n" if missing else ".\n"
-    return "\n".join(lines) + "\n" + left
+    return "\n".join([*lines, "", *crossed(cells), "", left])
+
+
+def crossed(cells: Sequence[CellResult]) -> list[str]:
+    """Lines of the table of other people's speech."""
+    lines = [f"| subject | speech | method | {' | '.join(map(title_of, SPOKEN))} |"]
+    lines.append("|---" * (len(SPOKEN) + 3) + "|")
+    for group in grouped(cells):
+        cell = group.first
+        if cell.protocol == "cross-audio" and not cell.without:
+            figures = " | ".join(figure(group, name, "blended") for name in SPOKEN)
+            lines.append(f"| {cell.subject} | {cell.sound} | {cell.method} | {figures} |")
+    return lines
 
 
 def figure(group: Group, name: str, output: str) -> str:
