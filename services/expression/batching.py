@@ -19,9 +19,11 @@ from prometheus_client import Histogram
 from torch import Tensor
 
 from synctalk.face_sync import AudioVisualEncoder
+from synctalk.face_sync.speech_network import Past
 
 MAX_BATCH = 64
-LONG_MELS = 200
+LONG_SAMPLES = 32_000
+Heard = tuple[Tensor, Past | None]
 BATCH_SIZE = Histogram(
     "synctalk_expression_batch_size", "Streams computed together", buckets=(1, 2, 4, 8, 16, 32, 64)
 )
@@ -33,12 +35,13 @@ BATCH_S = Histogram(
 
 @dataclass(frozen=True)
 class _Ask:
-    mel: Tensor
-    answer: Future[Tensor] = field(default_factory=Future)
+    samples: Tensor
+    past: Past | None
+    answer: Future[Heard] = field(default_factory=Future)
 
 
 class BatchingEncoder(AudioVisualEncoder):
-    """An :class:`AudioVisualEncoder` whose trunk is shared by the threads that call it.
+    """An :class:`AudioVisualEncoder` that the threads which call it share.
 
     Only inputs of one length are computed together: no padding, so no stream's result depends on
     another's.
@@ -50,13 +53,14 @@ class BatchingEncoder(AudioVisualEncoder):
         self._asked: SimpleQueue[_Ask] = SimpleQueue()
         threading.Thread(target=self._answer_forever, daemon=True, name="encoder").start()
 
-    def trunk(self, mel: Tensor) -> Tensor:
-        """As the base class's, for [1, T, 64]; blocks until its batch is done."""
-        ask = _Ask(mel)
+    def listen(self, samples: Tensor, past: Past | None) -> Heard:
+        """As the base class's, for one stream; blocks until its batch is done."""
+        ask = _Ask(samples, past)
         self._asked.put(ask)
         return ask.answer.result()
 
     def _answer_forever(self) -> None:
+        torch.set_num_threads(1)  # operations are small, and others want the cores
         while True:
             waiting = [self._asked.get()]
             while len(waiting) < MAX_BATCH:
@@ -64,11 +68,11 @@ class BatchingEncoder(AudioVisualEncoder):
                     waiting.append(self._asked.get_nowait())
                 except Empty:
                     break
-            alike: dict[int, list[_Ask]] = defaultdict(list)
+            alike: dict[tuple[int, bool], list[_Ask]] = defaultdict(list)
             for ask in waiting:
-                alike[ask.mel.shape[1]].append(ask)
-            for length, asks in alike.items():
-                step = len(asks) if length < LONG_MELS else 1
+                alike[ask.samples.shape[1], ask.past is None].append(ask)
+            for (length, whole), asks in alike.items():
+                step = 1 if whole or length > LONG_SAMPLES else len(asks)
                 for first in range(0, len(asks), step):
                     self._answer(asks[first : first + step])
 
@@ -77,12 +81,20 @@ class BatchingEncoder(AudioVisualEncoder):
         BATCH_SIZE.observe(len(asks))
         began_s = time.perf_counter()
         try:
-            trunks = super().trunk(torch.cat([ask.mel for ask in asks]))
+            heard = self._listen_together(asks)
         except Exception as error:
             for ask in asks:
                 ask.answer.set_exception(error)
             return
         finally:
             BATCH_S.observe(time.perf_counter() - began_s)
-        for index, ask in enumerate(asks):
-            ask.answer.set_result(trunks[index : index + 1])
+        for ask, answer in zip(asks, heard, strict=True):
+            ask.answer.set_result(answer)
+
+    def _listen_together(self, asks: list[_Ask]) -> list[Heard]:
+        pasts = [ask.past for ask in asks if ask.past is not None]
+        if len(asks) == 1:
+            return [super().listen(asks[0].samples, asks[0].past)]
+        tokens, past = super().listen(torch.cat([ask.samples for ask in asks]), Past.joined(pasts))
+        assert past is not None
+        return list(zip(torch.split(tokens, 1), past.split(), strict=True))

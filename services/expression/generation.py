@@ -40,7 +40,7 @@ class Request:
     """How a stream is to be heard.
 
     Args:
-        causal: hear 27.5 ms past a frame's centre instead of 107.5 ms.
+        causal: hear 44 ms past a frame's centre instead of ten seconds around it.
         sample_rate_hz: of the sound that will come.
         whole_recording: measure the speaker over all of it before the first feature.
         expression: makes blendshapes; None: none are wanted.

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+import torch
 from google.protobuf.duration_pb2 import Duration
 from prometheus_client import Counter, Gauge
 
@@ -51,7 +52,9 @@ class ExpressionServicer(ExpressionServiceServicer):
         self._version = sha256_file(WEIGHTS)
         self._open = 0
         # A thread for every stream: all of them may wait for the same batch.
-        self._threads = ThreadPoolExecutor(settings.expression_max_streams, "stream")
+        self._threads = ThreadPoolExecutor(
+            settings.expression_max_streams, "stream", torch.set_num_threads, (1,)
+        )
 
     async def Generate(  # noqa: N802 - gRPC's name
         self, requests: _Stream, context: Any

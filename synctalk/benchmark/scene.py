@@ -15,6 +15,7 @@ from synctalk.benchmark.plan import Sound
 from synctalk.dataset import FPS, SAMPLE_RATE_HZ, SubjectDataset
 from synctalk.dubbing import play_order
 from synctalk.errors import DatasetError, MediaError
+from synctalk.evaluation.heard import heard_in
 from synctalk.face_sync import AudioVisualEncoder
 from synctalk.media import read_audio
 from synctalk.media.cuts import longest_shot
@@ -86,7 +87,7 @@ def own_scene(dataset: SubjectDataset) -> Scene:
         dataset,
         np.arange(span.start, span.stop),
         dataset.audio()[span.start * samples :],
-        dataset.audio_features().visual,
+        heard_in(dataset),
         slice(span.start, span.stop),
         own=True,
     )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from synctalk.benchmark.result import Value
 from synctalk.dataset import FPS, SAMPLE_RATE_HZ, SubjectDataset
+from synctalk.evaluation.heard import heard_in
 from synctalk.evaluation.machine import usable_cores
 from synctalk.evaluation.quality.recorded import peak_memory_mb
 from synctalk.media import VideoWriter
@@ -82,7 +83,7 @@ def _together(head: TalkingHead, driving: Driving, plates: list[Image], streams:
 
 def _filmed(head: TalkingHead, dataset: SubjectDataset, span: range) -> None:
     """Lips from features, plates from the disk, rendering, blending, encoding."""
-    features = dataset.audio_features().visual[span.start : span.stop]
+    features = heard_in(dataset)[span.start : span.stop]
     size = dataset.manifest.size
     tracked = head.driving_from_tracks(dataset.tracks)[slice(span.start, span.stop)]
     driving = type(tracked)(**{**vars(tracked), "lip": head.lips_from_audio(features)})

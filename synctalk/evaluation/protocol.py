@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from synctalk.bundle import BundleManifest
 from synctalk.dataset import SAMPLE_RATE_HZ, SubjectDataset, Tracks
 from synctalk.errors import BundleError
+from synctalk.evaluation.heard import heard_in
 from synctalk.evaluation.landmarks import (
     head_mask,
     landmark_distance,
@@ -101,9 +102,7 @@ def measure_reconstruction(
     _check_same_footage(avatar.manifest, dataset)
     span = dataset.held_out_range
     driving = avatar.driving_from_tracks(dataset.tracks)
-    heard = dataclasses.replace(
-        driving, lip=avatar.lips_from_audio(dataset.audio_features().visual)
-    )
+    heard = dataclasses.replace(driving, lip=avatar.lips_from_audio(heard_in(dataset)))
     held_out = slice(span.start, span.stop)
     stage = StageProgress(progress, "evaluate source", len(span))
     source = _track(tracker, stage.wrap(dataset.frames(span.start)), dataset)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from synctalk.dataset import SubjectDataset
+from synctalk.evaluation.heard import heard_in
 from synctalk.evaluation.result import Image
 from synctalk.media import VideoWriter
 
@@ -35,7 +36,7 @@ def measure_stages(avatar: TalkingHead, dataset: SubjectDataset) -> dict[str, fl
         rasterise, composite), ``blend_portrait``, ``encode`` (H.264 of the crop).
     """
     span = dataset.held_out_range[:N_FRAMES]
-    features = dataset.audio_features().visual
+    features = heard_in(dataset)
     driving = avatar.driving_from_tracks(dataset.tracks)[slice(span.start, span.stop)]
     frames = list(islice(dataset.frames(span.start), len(span)))
     meshes = dataset.tracks.mesh[span.start : span.stop]

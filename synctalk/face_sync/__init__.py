@@ -14,6 +14,7 @@ from synctalk.face_sync.encoder import (
     ENCODER_VERSION,
     LAYOUT,
     AudioVisualEncoder,
+    EncoderStream,
     FeatureLayout,
 )
 from synctalk.face_sync.lip_features import (
@@ -29,7 +30,6 @@ from synctalk.face_sync.lip_features import (
 )
 from synctalk.face_sync.lip_head import LipRegressor, fit_lip_regressor
 from synctalk.face_sync.speech import SpeechStats, measure
-from synctalk.face_sync.stream import EncoderStream
 from synctalk.face_sync.visemes import VISEMES
 
 __all__ = [

@@ -17,7 +17,7 @@ from synctalk.face_sync.speech import SAMPLE_RATE_HZ
 _TAIL = 6400  # samples of reverberation kept
 _BLOCK_S = 10
 _BABBLE_VOICES = 4
-_LENGTHS, _NOISY_LENGTHS = (0.85, 0.92, 1.08, 1.16), (0.88, 1.0, 1.12)  # of vocal tracts
+_NOISY_COPIES = 3
 
 
 def disturb(wav: Tensor, generator: torch.Generator, *, clean: float = 0.25) -> Tensor:
@@ -81,36 +81,32 @@ def disturbed_features(
 
 
 def features_of_strangers(
-    encoder: AudioVisualEncoder, wav: Tensor, n_frames: int, *, seed: int = 0, causal: bool = False
+    encoder: AudioVisualEncoder, wav: Tensor, n_frames: int, *, seed: int = 0
 ) -> list[Tensor]:
-    """Features of a recording as it is, and as others would have said it, in quiet and in noise.
+    """Features of a recording heard as a recording and as live, in quiet and in noise.
 
-    A head fitted on them follows strangers' voices better than one fitted on rooms and equalisers
-    (docs/research/face-sync.md).
+    A head fitted on them follows strangers in noisy rooms and live sessions; one fitted on rooms
+    and equalisers follows strangers less well (docs/research/face-sync.md).
 
     Args:
         encoder: the frozen encoder.
         wav: [n] audio at 16 kHz.
         n_frames: video frames.
         seed: of the noise.
-        causal: as in ``AudioVisualEncoder.encode``.
 
     Returns:
-        Tensors [n_frames, D], the clean one first.
+        Tensors [n_frames, D], the clean recording first.
     """
     generator = torch.Generator().manual_seed(seed)
     block = _BLOCK_S * SAMPLE_RATE_HZ
     blocks = torch.nn.functional.pad(wav, (0, -len(wav) % block)).reshape(-1, block)
     loud = blocks.square().mean(1, keepdim=True).sqrt()
-    rows = [encoder.encode(wav, n_frames, causal=causal)]
-    for noisy, lengths in ((False, _LENGTHS), (True, _NOISY_LENGTHS)):
-        for length in lengths:
-            heard = wav
-            if noisy:
-                snr_db = 5.0 + 20.0 * torch.rand(len(blocks), 1, generator=generator)
-                noise = _noise(blocks, generator) * loud * 10.0 ** (-snr_db / 20.0)
-                heard = (blocks + noise).reshape(-1)[: len(wav)]
-            rows.append(encoder.encode(heard, n_frames, causal=causal, vocal_tract=length))
+    rows = [encoder.encode(wav, n_frames), encoder.encode(wav, n_frames, causal=True)]
+    for _ in range(_NOISY_COPIES):
+        snr_db = 5.0 + 20.0 * torch.rand(len(blocks), 1, generator=generator)
+        noise = _noise(blocks, generator) * loud * 10.0 ** (-snr_db / 20.0)
+        heard = (blocks + noise).reshape(-1)[: len(wav)]
+        rows += [encoder.encode(heard, n_frames, causal=causal) for causal in (False, True)]
     return rows
 
 

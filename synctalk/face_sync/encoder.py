@@ -1,15 +1,15 @@
 """Audio-visual encoder: speech to one feature row per video frame (METHOD row 1).
 
-A small dilated TCN on log-mels, taught phonetics from recorded and synthetic speech of many voices
-and languages (``pretrain.py``): phonetics is what transfers between people, lip video is not. All
-convolutions look back only. Two heads read the same trunk: the default head describes the frame
-``DELAY_FRAMES`` ago and so hears its future; the causal head describes the present one and was
-taught to give the same features, so that one lip regressor serves both.
+A network that was taught to write down speech hears (``speech_network.py``, frozen), and two small
+heads of our own say what its tokens mean for a mouth: which of fifteen shapes it takes (``PP`` is
+the closing cue; what is no voice is silence, see ``voice.py``), and what the lips of the average
+speaker do (:data:`ARTICULATION`, standardised). A row holds the token, interpolated at the frame's
+centre, both heads, the frame's own normalised mels and its loudness; see :class:`FeatureLayout`.
 
-A feature row holds the head's hidden layer, fifteen viseme posteriors (``PP`` is the closing
-cue; what is no voice is silence, see ``voice.py``), the frame's own normalised mels, its loudness,
-and what the lips of the average speaker do (:data:`ARTICULATION`, standardised); see
-:class:`FeatureLayout`.
+There are two ways to hear. A recording is heard in blocks of ten seconds with two seconds around
+them, in which every token attends to every other. Live speech is heard causally, 44 ms past a
+frame's centre, by the same network looking back. Rows of both are alike enough for one lip
+regressor that learnt from both.
 """
 
 from __future__ import annotations
@@ -21,36 +21,43 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from synctalk.errors import InputError, MissingModelError
 from synctalk.face_sync import speech
+from synctalk.face_sync.sounds import SOUNDS, VISEME_OF
+from synctalk.face_sync.speech_network import CHANNELS, LEVEL, SPAN, TOKEN, Past, SpeechNetwork
 from synctalk.face_sync.visemes import VISEMES
 from synctalk.face_sync.voice import VoiceStream, silenced
+from synctalk.threads import one_thread_an_operation
 
 # The first twelve digits of the shipped weights' SHA-256. Heads are fitted to one encoder's rows:
 # whoever keeps a head keeps this beside it, and refuses another.
-ENCODER_VERSION = "cb098dd16715"
+ENCODER_VERSION = "21b663095543"
 WEIGHTS = Path(__file__).parent / "weights" / "encoder.safetensors"
-WIDTH = 160
-FEATURES = 128
-FAST, SLOW = (1, 2, 4), (1, 2, 4, 1)  # dilations at 50 Hz and at 25 Hz
-DELAY_FRAMES = 2
+HIDDEN = 128
 ARTICULATION = ("opening", "width")
+
 _FRAME = speech.SAMPLE_RATE_HZ // speech.FPS  # samples
-HISTORY_MELS = 98  # mel frames before its own four that a row of the trunk depends on
+# Three frames are five tokens, and the first token begins four tokens before the sound: frame i is
+# seen at token (5 i + 11) / 3, within 0.1 ms of its centre.
+_LEAD = 4 * TOKEN
+_BLOCK_FRAMES, _BLOCK_TOKENS, _AROUND = 249, 415, 85
+_CAUSAL_AHEAD = 1023  # samples after a frame's beginning that its last token hears, at most
+_BLOCK_AHEAD = TOKEN * (_BLOCK_TOKENS + 2 + _AROUND) + SPAN - _LEAD  # … of a block's first frame
+_VOICE_AHEAD = 2040  # samples that ``voice.py`` hears ahead in a recording
+_PIECE = 10 * speech.SAMPLE_RATE_HZ
 
 
 class FeatureLayout(NamedTuple):
     """Columns of a feature row."""
 
-    hidden: slice = slice(0, FEATURES)
-    visemes: slice = slice(FEATURES, FEATURES + len(VISEMES))
-    mel: slice = slice(FEATURES + len(VISEMES), FEATURES + len(VISEMES) + speech.N_MELS)
-    level: int = FEATURES + len(VISEMES) + speech.N_MELS
+    hidden: slice = slice(0, CHANNELS)
+    visemes: slice = slice(CHANNELS, CHANNELS + len(VISEMES))
+    mel: slice = slice(CHANNELS + len(VISEMES), CHANNELS + len(VISEMES) + speech.N_MELS)
+    level: int = CHANNELS + len(VISEMES) + speech.N_MELS
     articulation: slice = slice(
-        FEATURES + len(VISEMES) + speech.N_MELS + 1,
-        FEATURES + len(VISEMES) + speech.N_MELS + 3,
+        CHANNELS + len(VISEMES) + speech.N_MELS + 1,
+        CHANNELS + len(VISEMES) + speech.N_MELS + 3,
     )
 
     @property
@@ -62,53 +69,44 @@ class FeatureLayout(NamedTuple):
 LAYOUT = FeatureLayout()
 
 
-class ChannelNorm(nn.Module):
-    """LayerNorm over channels of [B, C, T], each time step by itself (keeps time causal)."""
+class Heads(nn.Module):
+    """What a token means for a mouth; all that is trained here."""
 
-    def __init__(self, channels: int) -> None:
-        """Normalise ``channels`` channels."""
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        normal: Tensor = self.norm(x.transpose(1, 2))
-        return normal.transpose(1, 2)
-
-
-class Block(nn.Module):
-    """Residual dilated convolution without padding: 2 * dilation steps shorter."""
-
-    def __init__(self, dilation: int) -> None:
-        """Look ``2 * dilation`` steps back."""
-        super().__init__()
-        self.trim = 2 * dilation
-        self.norm = ChannelNorm(WIDTH)
-        self.conv = nn.Conv1d(WIDTH, WIDTH, 3, dilation=dilation)
-        self.mix = nn.Conv1d(WIDTH, WIDTH, 1)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        change: Tensor = self.mix(nn.functional.gelu(self.conv(self.norm(x))))
-        return x[..., self.trim :] + change
-
-
-class VisemeHead(nn.Module):
-    """Hidden layer and viseme logits from the trunk."""
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self) -> None:
-        """Make an untrained head."""
+        """Make untrained heads."""
         super().__init__()
-        self.norm = ChannelNorm(WIDTH)
-        self.hidden = nn.Conv1d(WIDTH, FEATURES, 1)
-        self.out = nn.Conv1d(FEATURES, len(VISEMES), 1)
+        self.register_buffer("mean", torch.zeros(CHANNELS))
+        self.register_buffer("scale", torch.ones(CHANNELS))
+        self.hidden = nn.Linear(CHANNELS, HIDDEN)
+        self.names = nn.Linear(HIDDEN, len(SOUNDS))
+        self.articulation = nn.Linear(CHANNELS, len(ARTICULATION))
 
-    def forward(self, trunk: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 160, M] trunk to hidden [B, 128, M] and logits [B, 15, M]."""
-        hidden = nn.functional.gelu(self.hidden(self.norm(trunk)))
-        return hidden, self.out(hidden)
+    def sounds(self, tokens: Tensor) -> Tensor:
+        """Logits of the 39 sounds, [..., 39], of tokens [..., 288]."""
+        logits: Tensor = self.names(nn.functional.gelu(self.hidden(self.normal(tokens))))
+        return logits
+
+    def mouth(self, tokens: Tensor) -> Tensor:
+        """The average speaker's opening and width, [..., 2], in standard deviations."""
+        found: Tensor = self.articulation(self.normal(tokens))
+        return found
+
+    def visemes(self, tokens: Tensor) -> Tensor:
+        """Posteriors of the mouth shapes, [..., 15]."""
+        sounds = self.sounds(tokens).softmax(-1)
+        shapes = sounds.new_zeros(*sounds.shape[:-1], len(VISEMES))
+        return shapes.index_add_(-1, torch.tensor(VISEME_OF, device=sounds.device), sounds)
+
+    def normal(self, tokens: Tensor) -> Tensor:
+        """Tokens of about unit variance."""
+        return (tokens - self.mean) / self.scale
 
 
 class AudioVisualEncoder(nn.Module):
-    """Speech to features at 25 fps; about 0.9 M parameters.
+    """Speech to features at 25 fps.
 
     ``AudioVisualEncoder.pretrained()`` gives the shipped, frozen one.
     """
@@ -119,14 +117,8 @@ class AudioVisualEncoder(nn.Module):
     def __init__(self) -> None:
         """Make an untrained encoder."""
         super().__init__()
-        self.front = nn.Conv1d(speech.N_MELS, WIDTH, 4, stride=2)
-        self.fast = nn.Sequential(*(Block(d) for d in FAST))
-        self.down = nn.Conv1d(WIDTH, WIDTH, 4, stride=2)
-        self.slow = nn.Sequential(*(Block(d) for d in SLOW))
-        self.head = VisemeHead()
-        self.causal_head = VisemeHead()
-        # The average speaker's mouth, for either head: they give the same features.
-        self.articulation = nn.Conv1d(FEATURES, len(ARTICULATION), 1)
+        self.speech = SpeechNetwork()
+        self.heads = Heads()
         # What a stream assumes of a speaker before it has heard one.
         self.register_buffer("prior_mean", torch.zeros(speech.N_MELS))
         self.register_buffer("prior_level", torch.tensor(0.0))
@@ -140,7 +132,7 @@ class AudioVisualEncoder(nn.Module):
         """
         encoder = cls()
         try:
-            encoder.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+            encoder.load_state_dict(load_file(path))  # halves become floats
         except (OSError, SafetensorError, RuntimeError) as error:
             raise MissingModelError(
                 f"The audio encoder's weights at {path} cannot be loaded.",
@@ -161,25 +153,28 @@ class AudioVisualEncoder(nn.Module):
 
     @property
     def look_ahead_ms(self) -> float:
-        """Audio needed after a frame's centre by the default head: 107.5 ms."""
-        return self.causal_look_ahead_ms + 1000.0 * DELAY_FRAMES / speech.FPS
+        """Audio needed after a frame's centre in a recording: 12 s, or until its end."""
+        return _after_centre_ms(_BLOCK_AHEAD)
 
     @property
     def causal_look_ahead_ms(self) -> float:
-        """Audio needed after a frame's centre with ``causal=True``: 27.5 ms."""
-        last_centre_ms = 10.0 * (speech.MELS_PER_FRAME - 0.5) - 500.0 / speech.FPS
-        return last_centre_ms + 500.0 * speech.WINDOW / speech.SAMPLE_RATE_HZ
+        """Audio needed after a frame's centre with ``causal=True``: 43.9 ms."""
+        return _after_centre_ms(_CAUSAL_AHEAD)
 
-    def samples_ahead(self, causal: bool) -> int:
-        """16 kHz samples that a row hears, from the beginning of its frame."""
-        ahead_ms = self.causal_look_ahead_ms if causal else self.look_ahead_ms
-        return round((ahead_ms + 500.0 / speech.FPS) * speech.SAMPLE_RATE_HZ / 1000.0)
+    def listen(self, samples: Tensor, past: Past | None) -> tuple[Tensor, Past | None]:
+        """Tokens of sound at the network's level.
 
-    def trunk(self, mel: Tensor) -> Tensor:
-        """Normalised mels [B, T, 64] to [B, 160, (T - 98) // 4], row m ending at mel 4m + 101."""
-        fast = self.fast(self.front(mel.transpose(1, 2)))
-        trunk: Tensor = self.slow(self.down(fast))
-        return trunk
+        Args:
+            samples: [B, n] at 16 kHz, n >= 895.
+            past: what came before, of as many streams; None: every token attends to every other.
+
+        Returns:
+            [B, (n - 895) // 384 + 1, 288], and the past of what follows.
+        """
+        tokens = self.speech.front(samples)
+        if past is None:
+            return self.speech.whole(tokens), None
+        return self.speech.causal(tokens, past)
 
     @torch.inference_mode()
     def encode(
@@ -189,18 +184,14 @@ class AudioVisualEncoder(nn.Module):
         *,
         causal: bool = False,
         stats: speech.SpeechStats | None = None,
-        vocal_tract: float = 1.0,
-        chunk_frames: int = 1500,
     ) -> Tensor:
         """Features of a recording.
 
         Args:
             wav: [n] float32 mono audio at 16 kHz in [-1, 1]; silence is assumed beyond its ends.
             n_frames: video frames wanted, at 25 fps; frame i is centred at (i + 0.5) / 25 s.
-            causal: hear 27.5 ms instead of 107.5 ms past a frame's centre.
+            causal: hear 43.9 ms past a frame's centre, as live, instead of all around it.
             stats: the speaker's level and spectrum; measured over ``wav`` by default.
-            vocal_tract: hear it as from one so many times as long (0.85 to 1.15: other people).
-            chunk_frames: frames computed at once; the result does not depend on it.
 
         Returns:
             [n_frames, D] float32; see :class:`FeatureLayout`.
@@ -210,58 +201,155 @@ class AudioVisualEncoder(nn.Module):
         """
         _check(wav, n_frames)
         known = stats if stats is not None else speech.measure(wav)
-        voice, heard, ahead = VoiceStream(causal=causal), 0, self.samples_ahead(causal)
-        chunks = []
-        for first in range(0, n_frames, chunk_frames):
-            last = min(n_frames, first + chunk_frames)
-            rows = self._chunk(wav, first, last, causal, known, vocal_tract)
-            until = last * _FRAME + ahead
-            voice.push(pad(wav[heard:until], (0, until - max(heard, min(until, len(wav))))))
-            heard = until
-            told = silenced(rows[:, LAYOUT.visemes], voice.shares(first, last - first, ahead))
-            rows[:, LAYOUT.visemes] = told
-            chunks.append(rows)
-        return torch.cat(chunks)
+        stream = EncoderStream(self, causal=causal, stats=known)
+        with one_thread_an_operation():
+            rows = [stream.push(piece) for piece in torch.split(wav, _PIECE)]
+            rows.append(stream.finish(n_frames))
+        return torch.cat(rows)[:n_frames]
 
-    def _chunk(
-        self,
-        wav: Tensor,
-        first: int,
-        last: int,
-        causal: bool,
-        stats: speech.SpeechStats,
-        vocal_tract: float,
-    ) -> Tensor:
-        delay = 0 if causal else DELAY_FRAMES
-        per = speech.MELS_PER_FRAME
-        start = per * first + per * delay - HISTORY_MELS
-        mel = speech.mel_span(wav, min(start, per * first), per * (last + delay))
-        if vocal_tract != 1.0:
-            mel = speech.stretch_bands(mel, vocal_tract)
-            stats = speech.SpeechStats(stats.level, speech.stretch_bands(stats.mean, vocal_tract))
-        return self.rows(mel, last - first, causal, stats)
-
-    def rows(self, mel: Tensor, count: int, causal: bool, stats: speech.SpeechStats) -> Tensor:
-        """The ``count`` feature rows whose trunk ends with the last of the log-mels [T, 64].
+    def rows(self, tokens: Tensor, mel: Tensor, stats: speech.SpeechStats) -> Tensor:
+        """Feature rows of tokens [T, 288], one a frame, and log-mels [4 T, 64].
 
         Whatever is heard counts as a voice here; callers apply ``voice.silenced``.
         """
-        per, delay = speech.MELS_PER_FRAME, 0 if causal else DELAY_FRAMES
-        normal = speech.normalise(mel, stats)
-        trunk = self.trunk(normal[-(per * count + HISTORY_MELS) :][None])
-        hidden, logits = (self.causal_head if causal else self.head)(trunk)
-        end = len(mel) - per * delay
-        own = slice(end - per * count, end)
+        count, per = len(tokens), speech.MELS_PER_FRAME
         return torch.cat(
             [
-                hidden[0].T,
-                logits[0].softmax(0).T,
-                normal[own].reshape(count, per, -1).mean(1),
-                speech.relative_levels(mel[own], stats).reshape(count, per).mean(1, keepdim=True),
-                self.articulation(hidden)[0].T,
+                tokens,
+                self.heads.visemes(tokens),
+                speech.normalise(mel, stats).reshape(count, per, -1).mean(1),
+                speech.relative_levels(mel, stats).reshape(count, per).mean(1, keepdim=True),
+                self.heads.mouth(tokens),
             ],
             dim=1,
         )
+
+
+class EncoderStream:
+    """Audio chunks in, feature rows out, each as soon as its look-ahead has been heard.
+
+    ``stats`` may be replaced while the stream runs, once ``speech.measure`` has heard the speaker;
+    with the recording's own from the start, the rows equal ``AudioVisualEncoder.encode``'s.
+    """
+
+    def __init__(
+        self,
+        encoder: AudioVisualEncoder,
+        *,
+        causal: bool = True,
+        stats: speech.SpeechStats | None = None,
+    ) -> None:
+        """Open a stream.
+
+        Args:
+            encoder: the frozen encoder; streams may share one.
+            causal: as in ``encode``; the default waits 43.9 ms, the other 12 s.
+            stats: level and spectrum of the speaker; the teachers' average by default.
+        """
+        self.stats = stats if stats is not None else encoder.prior_stats
+        self._encoder = encoder
+        self._voice = VoiceStream(causal=causal)
+        self._voice_ahead = _CAUSAL_AHEAD if causal else _VOICE_AHEAD
+        self._past = encoder.speech.silent_past() if causal else None
+        self._rows = self._heard = 0
+        # Silence came before. ``_samples`` begin where the next tokens do, or their surroundings.
+        self._samples = torch.zeros(_LEAD)
+        self._first = 0  # the token that ``_samples`` begin with
+        self._tokens = torch.zeros(0, CHANNELS)  # causal ones of frames to come …
+        self._known = 0  # … which begin with this one
+        self._mel_samples = torch.zeros(speech.LEAD)
+        self._mel = torch.zeros(0, speech.N_MELS)
+
+    @torch.inference_mode()
+    def push(self, samples: Tensor) -> Tensor:
+        """Rows [k, D], k >= 0, that became computable with ``samples`` [n] at 16 kHz."""
+        self._hear(samples)
+        if self._past is not None:
+            return self._advance((self._heard - _CAUSAL_AHEAD) // _FRAME + 1 - self._rows)
+        rows = []
+        while self._heard >= self._rows * _FRAME + _BLOCK_AHEAD:
+            rows.append(self._advance(_BLOCK_FRAMES))
+        return torch.cat(rows) if rows else torch.zeros(0, LAYOUT.dim)
+
+    @torch.inference_mode()
+    def finish(self, n_frames: int) -> Tensor:
+        """The rows [k, D] still missing to ``n_frames`` in all, silence after the last sample."""
+        rows = torch.zeros(0, LAYOUT.dim)
+        while self._rows < n_frames:
+            missing = min(n_frames - self._rows, _BLOCK_FRAMES)
+            wanted = (self._rows + missing - 1) * _FRAME + max(_CAUSAL_AHEAD, self._voice_ahead)
+            self._hear(torch.zeros(max(0, wanted - self._heard)))
+            rows = torch.cat([rows, self._advance(missing)])
+        return rows
+
+    def _hear(self, samples: Tensor) -> None:
+        self._heard += len(samples)
+        self._voice.push(samples)
+        self._samples = torch.cat([self._samples, samples])
+        self._mel_samples = torch.cat([self._mel_samples, samples])
+        if len(self._mel_samples) >= speech.WINDOW:
+            fresh = speech.log_mel(self._mel_samples)
+            self._mel_samples = self._mel_samples[len(fresh) * speech.HOP :]
+            self._mel = torch.cat([self._mel, fresh])
+
+    def _advance(self, count: int) -> Tensor:
+        """The next ``count`` rows; what they hear was heard."""
+        if count <= 0:
+            return torch.zeros(0, LAYOUT.dim)
+        frames = torch.arange(self._rows, self._rows + count)
+        if self._past is None:
+            tokens, first = self._block(int(frames[-1]))
+        else:
+            tokens, first = self._continue(), self._known
+        used = count * speech.MELS_PER_FRAME
+        rows = self._encoder.rows(_at(tokens, frames, first), self._mel[:used], self.stats)
+        voice = self._voice.shares(self._rows, count, self._voice_ahead)
+        rows[:, LAYOUT.visemes] = silenced(rows[:, LAYOUT.visemes], voice)
+        self._mel = self._mel[used:]
+        self._rows += count
+        if self._past is not None:
+            behind = _place(self._rows) // 3 - self._known
+            self._tokens, self._known = self._tokens[behind:], self._known + behind
+        return rows
+
+    def _continue(self) -> Tensor:
+        """Causal tokens from ``_known`` on, all that were heard."""
+        if len(self._samples) >= SPAN:
+            fresh, self._past = self._encoder.listen(self._fed(self._samples), self._past)
+            self._samples = self._samples[fresh.shape[1] * TOKEN :]
+            self._tokens = torch.cat([self._tokens, fresh[0]])
+        return self._tokens
+
+    def _block(self, last_frame: int) -> tuple[Tensor, int]:
+        """Tokens of a block that ends with a frame, and which of them is the first."""
+        begin = max(0, _place(self._rows) // 3 - _AROUND)
+        self._samples = self._samples[(begin - self._first) * TOKEN :]
+        self._first = begin
+        reach = (-(-_place(last_frame) // 3) + _AROUND - begin) * TOKEN + SPAN
+        tokens, _ = self._encoder.listen(self._fed(self._samples[:reach]), None)
+        return tokens[0], begin
+
+    def _fed(self, samples: Tensor) -> Tensor:
+        """[1, n] at the level that the network is fed with."""
+        gain = torch.tensor((LEVEL - self.stats.level) / 2.0).exp()
+        return (samples * gain)[None]
+
+
+def _place(frame: int) -> int:
+    """Thirds of a token at a frame's centre."""
+    return 5 * frame + 11
+
+
+def _at(tokens: Tensor, frames: Tensor, first: int) -> Tensor:
+    """Tokens [T, 288], which begin with ``first``, at the centres of ``frames`` [F]."""
+    place = 5 * frames + 11 - 3 * first
+    before, third = place // 3, (place % 3)[:, None] / 3.0
+    after = torch.where(third[:, 0] > 0, before + 1, before)
+    return torch.lerp(tokens[before], tokens[after], third)
+
+
+def _after_centre_ms(samples: int) -> float:
+    return (samples - _FRAME / 2) * 1000.0 / speech.SAMPLE_RATE_HZ
 
 
 def _check(wav: Tensor, n_frames: int) -> None:

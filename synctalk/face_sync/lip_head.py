@@ -25,7 +25,7 @@ from synctalk.face_sync.visemes import BILABIAL, SILENCE
 
 PAST_FRAMES = 3
 FUTURE_FRAMES = 1
-RIDGE = 4000.0
+RIDGE = 3000.0
 
 # Mels fit the subject's own voice and mislead on others: half weight kept most of both (anchor
 # and GRID heads driven by nine strangers).
@@ -34,8 +34,10 @@ _LEAST_FRAMES = 50
 _LEAST_SILENT_FRAMES = 10
 _SILENT = 0.1  # voice activity below which a frame counts as silent
 _QUIET, _LOUD = -0.85, -0.70  # relative loudness (52 and 43 dB down) where activity is 0 and 1
-_HOLD_FRAMES, _FADE_FRAMES = 5, 8  # after a sound the mouth stays up, then goes to rest
-_CUE_FROM, _CUE_FULL = 0.5, 0.9  # bilabial posterior where closing starts and is complete
+_SURELY_SILENT = 0.9  # posterior of silence up to which a sound may still move the mouth
+_HOLD_FRAMES, _FADE_FRAMES = 25, 12  # after a sound the head is believed, then the mouth rests
+_CUE_FROM, _CUE_FULL = 0.3, 0.7  # bilabial posterior where closing starts and is complete
+_BESIDE = 0.8  # share of a neighbouring frame's posterior
 _FOLDS = 5
 _QUANTILES = torch.linspace(0.01, 0.99, 25)
 
@@ -163,14 +165,15 @@ def fit_lip_regressor(
 
 
 def voice_activity(features: Tensor) -> Tensor:
-    """How much a voice moves the mouth, [T] in [0, 1]: not classed as silence, nor inaudible.
+    """How far the head is believed, [T] in [0, 1]: 0 where the mouth rests instead.
 
-    Held for 0.2 s after a sound and fading over 0.3 s: people do not shut their mouths in the
-    pauses between words, and closing it there cost a tenth of the correlation.
+    It rests where nothing audible but silence was heard for a second, after half a second of
+    fading. In shorter pauses the rows know better: people do not shut their mouths between words,
+    and resting after 0.2 s cost a tenth of the correlation (docs/research/face-sync.md).
     """
     loud = ((features[:, LAYOUT.level] - _QUIET) / (_LOUD - _QUIET)).clamp(0.0, 1.0)
     silence = features[:, LAYOUT.visemes][:, SILENCE]
-    voiced = loud * (2.0 * (1.0 - silence)).clamp(0.0, 1.0)
+    voiced = loud * ((1.0 - silence) / (1.0 - _SURELY_SILENT)).clamp(0.0, 1.0)
     fade = torch.linspace(1.0, 0.0, _FADE_FRAMES + 2)[1:-1]
     weights = torch.cat([torch.ones(FUTURE_FRAMES + 1 + _HOLD_FRAMES), fade]).flip(0)
     padded = pad(voiced[None], (len(weights) - 1 - FUTURE_FRAMES, FUTURE_FRAMES))[0]
@@ -178,9 +181,14 @@ def voice_activity(features: Tensor) -> Tensor:
 
 
 def closing_cue(features: Tensor) -> Tensor:
-    """How firmly p, b or m ask the lips to close, [T] in [0, 1]."""
+    """How firmly p, b or m ask the lips to close, [T] in [0, 1].
+
+    Lips close before the sound begins and open after it ends, so that a neighbour's counts too.
+    """
     posterior = features[:, LAYOUT.visemes][:, BILABIAL]
-    return ((posterior - _CUE_FROM) / (_CUE_FULL - _CUE_FROM)).clamp(0.0, 1.0)
+    around = pad(posterior[None], (1, 1))[0].unfold(0, 3, 1)
+    near = (around * torch.tensor([_BESIDE, 1.0, _BESIDE])).amax(1)
+    return ((near - _CUE_FROM) / (_CUE_FULL - _CUE_FROM)).clamp(0.0, 1.0)
 
 
 def _stack(features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What pre-training asks of the encoder: to name mouth shapes, with either head."""
+"""Teaching the encoder's heads: to name sounds, and to move the average speaker's mouth."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import random
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, mse_loss, pad
+from torch.nn.functional import log_softmax
 
 from synctalk.face_sync import speech
 from synctalk.face_sync.corpus import join
-from synctalk.face_sync.crops import soft_labels
-from synctalk.face_sync.encoder import (
-    DELAY_FRAMES,
-    HISTORY_MELS,
-    LAYOUT,
-    AudioVisualEncoder,
-)
+from synctalk.face_sync.encoder import LAYOUT, AudioVisualEncoder, Heads
+from synctalk.face_sync.examples import Examples, soft_labels
 from synctalk.face_sync.sounds import SOUNDS, VISEME_OF
 from synctalk.face_sync.teachers import flite
 from synctalk.face_sync.visemes import BILABIAL, VISEMES
+from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 
 FLITE_HELD_OUT = ("slt", "awb")
 HELD_OUT_TEXTS = (
@@ -28,37 +24,54 @@ HELD_OUT_TEXTS = (
     "You chose the purple shoes, but the judge enjoys a huge orange roof.",
 )
 _LIP_CLOSURE_WEIGHT = 2.0  # a missed closure is what viewers notice first
+_SHOWN = 50  # steps between two reports of the losses
 
 
-def naming_loss(
-    encoder: AudioVisualEncoder,
-    mel: Tensor,
-    labels: Tensor,
-    known: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Loss of both heads in naming mouth shapes, and the default head's features [B, 128, T].
+def teach(
+    heads: Heads,
+    examples: Examples,
+    *,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    weight_decay: float,
+    lip_weight: float,
+    generator: torch.Generator,
+    progress: ProgressCallback = ignore_progress,
+) -> None:
+    """Train on frames drawn at random; whatever an example does not know is not asked."""
+    heard = examples.tokens.float()
+    heads.mean.copy_(heard.mean(0))
+    heads.scale.copy_(heard.std(0).clamp_min(1e-4))
+    filmed = examples.lips.isfinite().all(1).nonzero()[:, 0]
+    weights = torch.ones(len(SOUNDS))
+    weights[torch.tensor(VISEME_OF) == BILABIAL] = _LIP_CLOSURE_WEIGHT
+    optimiser = torch.optim.AdamW(heads.parameters(), learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, learning_rate, total_steps=steps, pct_start=0.1
+    )
+    shown = StageProgress(progress, "heads", steps)
+    for step in range(steps):
+        rows = torch.randint(len(examples), (batch,), generator=generator)
+        named = _naming_loss(heads, heard[rows], examples.sounds[rows], weights)
+        lips = torch.zeros(())
+        if len(filmed):
+            rows = filmed[torch.randint(len(filmed), (batch,), generator=generator)]
+            lips = (heads.mouth(heard[rows]) - examples.lips[rows]).square().mean()
+        optimiser.zero_grad()
+        (named + lip_weight * lips).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        losses = {"sounds": float(named.detach()), "lips": float(lips.detach())}
+        shown.advance(metrics=losses if step % _SHOWN == 0 else None)
 
-    Where ``known`` [B] is false the labels say nothing and only the imitation counts.
-    """
-    trunk = encoder.trunk(mel)
-    frames = labels.shape[1]
-    target = shapes_of(labels).transpose(1, 2)
-    weight = torch.ones(len(VISEMES))
-    weight[BILABIAL] = _LIP_CLOSURE_WEIGHT
-    hidden, logits = encoder.head(trunk[..., DELAY_FRAMES : DELAY_FRAMES + frames])
-    causal_hidden, causal_logits = encoder.causal_head(trunk[..., :frames])
-    copied = mse_loss(causal_hidden, hidden.detach())
-    if known is not None:
-        if not bool(known.any()):
-            return copied, hidden
-        logits, causal_logits, target = (
-            logits[known],
-            causal_logits[known],
-            target[known],
-        )
-    named = cross_entropy(logits, target, weight)
-    causal_named = cross_entropy(causal_logits, target, weight)
-    return named + 0.5 * causal_named + copied, hidden
+
+def _naming_loss(heads: Heads, tokens: Tensor, sounds: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy with shares of sounds, where they are known."""
+    known = sounds.isfinite().all(1)
+    named = log_softmax(heads.sounds(tokens[known]), dim=1)
+    asked = sounds[known] * weights
+    return -(asked * named).sum() / asked.sum().clamp_min(1e-6)
 
 
 def shapes_of(labels: Tensor) -> Tensor:
@@ -77,8 +90,7 @@ def evaluate(encoder: AudioVisualEncoder, *, causal: bool = False) -> dict[str, 
             frames = len(spoken.sounds) // speech.MELS_PER_FRAME
             rows = encoder.encode(spoken.wav, frames, causal=causal)
             posteriors.append(rows[:, LAYOUT.visemes])
-            padded = pad(spoken.sounds, (HISTORY_MELS, 8), value=SOUNDS.index("sil"))
-            labels.append(shapes_of(soft_labels(padded[None], frames)[0]))
+            labels.append(shapes_of(soft_labels(spoken.sounds, frames)))
     found, truth = torch.cat(posteriors), torch.cat(labels)
     closed = truth[:, BILABIAL] > 0.5
     open_ = truth[:, BILABIAL] < 0.1

@@ -1,12 +1,13 @@
-"""Pre-train the audio-visual encoder and its discriminator (METHOD row 1 and its last section).
+"""Pre-train the encoder's heads and its discriminator (METHOD row 1 and its last section).
 
-    synctalk pretrain-encoder ../shared/data/video/grid_s1 ../shared/data/video/grid_speakers/*.mpg
+    synctalk pretrain-encoder ../shared/data/video/grid_s1 --out weights
 
-Nobody needs to run this to use synctalk: the result is shipped. First, synthetic voices in two
-dozen languages and a recorded speaker, whose sounds are known with their times, teach the network
-to name the mouth shape of each video frame (:func:`train`). Then filmed speakers teach it real
-voices and what lips do (``refine.py``), and a discriminator learns whether lips and speech belong
-together (``sync_training.py``). Seeded: the same machine gives the same weights.
+Nobody needs to run this to use synctalk: the result is shipped. The network that hears is
+published and stays as it is (``speech_network.py``). Synthetic voices in two dozen languages and a
+recorded speaker, whose sounds are known with their times, and filmed speakers, whose lips are seen
+too, teach two heads what its tokens mean for a mouth (``naming.py``); then a discriminator learns
+whether lips and speech belong together (``sync_training.py``). Seeded: the same machine gives the
+same weights.
 """
 
 from __future__ import annotations
@@ -23,16 +24,13 @@ from torch import nn
 from synctalk.face_sync import speech
 from synctalk.face_sync.augment import disturbed_features
 from synctalk.face_sync.corpus import Shares, Voice, make_voices
-from synctalk.face_sync.crops import draw, make_crops
 from synctalk.face_sync.discriminator import lip_shapes
-from synctalk.face_sync.encoder import AudioVisualEncoder
-from synctalk.face_sync.naming import evaluate, naming_loss
+from synctalk.face_sync.encoder import AudioVisualEncoder, Heads
+from synctalk.face_sync.examples import Examples, examples_of_recordings, examples_of_voices
+from synctalk.face_sync.naming import evaluate, teach
 from synctalk.face_sync.recordings import Recording, load_recordings
-from synctalk.face_sync.refine import FRAMES, Refining, refine
 from synctalk.face_sync.sync_training import SpokenClip, train_discriminator
-from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
-
-_SHOWN = 25  # steps between two reports of the loss
+from synctalk.progress import ProgressCallback, ignore_progress
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,16 @@ class Settings:
     seed: int = 1
     speakers: int = 90
     seconds_per_speaker: float = 40.0
-    crops: int = 4000  # disturbed once, seen about seven times
-    steps: int = 2000
-    batch: int = 14
-    frames: int = 100
+    copies: int = 1  # of voices, disturbed, beside the clean one
+    filmed_copies: int = 3
+    steps: int = 3000
+    batch: int = 2048
     learning_rate: float = 2e-3
-    weight_decay: float = 0.02
-    shares: Shares = field(default_factory=Shares)
-    refining: Refining = field(default_factory=Refining)
+    weight_decay: float = 0.1
+    lips: float = 0.5  # weight of the lip loss
+    shares: Shares = field(
+        default_factory=lambda: Shares(0.27, 0.2, 0.25, 0.28, english=0.35, english_spliced=0.25)
+    )
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,13 @@ def pretrain_encoder(
     chosen = settings or Settings()
     recordings = load_recordings(data, progress)
     voices = make_voices(
-        chosen.speakers,
-        chosen.seconds_per_speaker,
-        chosen.shares,
-        chosen.seed,
-        progress,
+        chosen.speakers, chosen.seconds_per_speaker, chosen.shares, chosen.seed, progress
     )
-    encoder = train(chosen, voices, progress)
+    encoder = untaught()
+    examples = examples_for(encoder, voices, recordings, chosen, progress)
+    train(encoder, examples, chosen, progress)
     add_priors(encoder, voices)
-    encoder = _refined(encoder, recordings, chosen, progress)
+    encoder.requires_grad_(False).eval()
     judge = train_discriminator(spoken_clips(encoder, recordings), progress=progress)
     out.mkdir(parents=True, exist_ok=True)
     save(encoder, out / "encoder.safetensors")
@@ -108,60 +106,63 @@ def pretrain_encoder(
     return made
 
 
-def train(
-    settings: Settings,
-    voices: list[Voice],
-    progress: ProgressCallback = ignore_progress,
-) -> AudioVisualEncoder:
-    """First stage: cross-entropy of both heads; the causal one also copies the other's features."""
-    torch.manual_seed(settings.seed)
-    generator = torch.Generator().manual_seed(settings.seed)
-    encoder = AudioVisualEncoder()
-    optimiser = torch.optim.AdamW(
-        encoder.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=0.1
-    )
-    crops = make_crops(voices, settings.crops, settings.frames, generator, augmented=True)
-    shown = StageProgress(progress, "sounds", settings.steps)
-    for step in range(settings.steps):
-        mel, labels = draw(crops, settings.batch, settings.frames, generator)
-        loss, _ = naming_loss(encoder, mel, labels)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        shown.advance(metrics={"loss": float(loss.detach())} if step % _SHOWN == 0 else None)
-    return encoder.eval()
+def untaught() -> AudioVisualEncoder:
+    """The shipped encoder's hearing with heads that know nothing."""
+    encoder = AudioVisualEncoder.pretrained()
+    encoder.heads = Heads()
+    return encoder
 
 
-def _refined(
+def examples_for(
     encoder: AudioVisualEncoder,
+    voices: Sequence[Voice],
     recordings: Sequence[Recording],
     settings: Settings,
-    progress: ProgressCallback,
-) -> AudioVisualEncoder:
-    refining = settings.refining
-    voices = make_voices(
-        settings.speakers,
-        settings.seconds_per_speaker,
-        refining.shares,
-        settings.seed,
-        progress,
+    progress: ProgressCallback = ignore_progress,
+) -> Examples:
+    """All that the heads learn from."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    return Examples.joined(
+        [
+            examples_of_voices(encoder, voices, settings.copies, generator, progress),
+            examples_of_recordings(
+                encoder, recordings, settings.filmed_copies, generator, progress
+            ),
+        ]
     )
-    generator = torch.Generator().manual_seed(settings.seed + 1)
-    crops = make_crops(voices, refining.crops, FRAMES, generator, augmented=True)
-    return refine(encoder, crops, recordings, refining, settings.seed + 1, progress)
+
+
+def train(
+    encoder: AudioVisualEncoder,
+    examples: Examples,
+    settings: Settings,
+    progress: ProgressCallback = ignore_progress,
+) -> None:
+    """Teach fresh heads, in place."""
+    torch.manual_seed(settings.seed)
+    encoder.heads = Heads()
+    teach(
+        encoder.heads,
+        examples,
+        steps=settings.steps,
+        batch=settings.batch,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lip_weight=settings.lips,
+        generator=torch.Generator().manual_seed(settings.seed),
+        progress=progress,
+    )
 
 
 def spoken_clips(encoder: AudioVisualEncoder, recordings: Sequence[Recording]) -> list[SpokenClip]:
-    """Features, clean and disturbed, and lip shapes: what the discriminator learns from."""
+    """Features, clean, disturbed and heard as live, and lip shapes: for the discriminator."""
     return [
         SpokenClip(
             r.speaker,
-            tuple(disturbed_features(encoder, r.wav, len(r.valid), copies=1, seed=index)),
+            (
+                *disturbed_features(encoder, r.wav, len(r.valid), copies=1, seed=index),
+                encoder.encode(r.wav, len(r.valid), causal=True),
+            ),
             lip_shapes(r.mesh, r.valid),
         )
         for index, r in enumerate(recordings)
@@ -176,10 +177,13 @@ def add_priors(encoder: AudioVisualEncoder, voices: list[Voice]) -> None:
 
 
 def save(network: nn.Module, path: Path) -> None:
-    """Half-precision weights, never half-written."""
-    halves = {k: v.half().contiguous() for k, v in network.state_dict().items()}
+    """Weights, never half-written: in half precision, but those that hear as they were given."""
+    kept = {
+        name: (value if name.startswith("speech.") else value.half()).contiguous()
+        for name, value in network.state_dict().items()
+    }
     whole = path.with_suffix(".tmp")
-    save_file(halves, whole)
+    save_file(kept, whole)
     whole.replace(path)
 
 

@@ -44,7 +44,7 @@ class SpokenClip:
 def train_discriminator(
     clips: Sequence[SpokenClip],
     *,
-    steps: int = 400,
+    steps: int = 160,
     batch: int = 48,
     learning_rate: float = 2e-3,
     seed: int = 1,

@@ -116,7 +116,7 @@ class VoiceStream:
         """Open a stream; as if somebody had spoken until now.
 
         Args:
-            causal: for rows that hear 27.5 ms past their frame's centre.
+            causal: for rows that hear 44 ms past their frame's centre.
         """
         self._hold = CAUSAL_HOLD_FRAMES if causal else HOLD_FRAMES
         self._network = voice_network()

@@ -21,7 +21,7 @@ from synctalk.errors import SyncTalkError
 
 log = logs.logger(__name__)
 _RECENT_BLOCKS = 50
-_LASTING_BLOCKS = 100  # of silence, twice what the encoder remembers
+_LASTING_BLOCKS = 100  # of silence, half a second after which the mouth rests
 _AHEAD = 125
 _AGAIN_S, _TRIES = 0.25, 40
 

@@ -122,10 +122,10 @@ def test_mismatched_lengths_are_refused():
 
 
 def test_an_uncertain_prediction_still_opens_and_closes_the_mouth_as_far_as_the_subject() -> None:
-    rows = speaking(4000)
-    noise = torch.randn(4000, K, generator=torch.Generator().manual_seed(3))
+    rows = speaking(9000)
+    noise = torch.randn(9000, K, generator=torch.Generator().manual_seed(3))
     targets = linear_targets(rows) + noise
-    valid = torch.ones(4000, dtype=torch.bool)
+    valid = torch.ones(9000, dtype=torch.bool)
     regressor = fit_lip_regressor(rows, targets, valid, [], OPENING, ridge=100.0)
     gap = OPENING(regressor.predict(speaking(2000, seed=5)))
     quantiles = torch.tensor([0.1, 0.5, 0.9])
