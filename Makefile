@@ -25,7 +25,7 @@ TEST_WORKERS ?= 2
 BENCH_LAST := $(addprefix benchmarks/,real_subject.py dub_speed.py refined_poses.py crowded.py \
   expression.py torso.py live_renderer.py synctalk_p.py)
 BENCH_PARTS := $(addprefix benchmarks/,live_house.py quick_serve.py trimmed.py gpu.py gpu_parity.py gpu_speed.py \
-  paper_table.py watermark.py)
+  moonshine.py paper_table.py watermark.py)
 BENCH_FIRST := $(filter-out $(BENCH_LAST) $(BENCH_PARTS),$(wildcard benchmarks/*.py))
 ANCHOR := out/bench/anchor_71s_512
 NATIVE := CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
@@ -40,7 +40,7 @@ CHECK_PROTO := node_modules/.bin/buf lint && node_modules/.bin/buf format --diff
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check bench chaos fuzz audit proto docs chart images images-proof clean
+.PHONY: help setup demo up down test check bench moonshine chaos fuzz audit proto docs chart images images-proof clean
 
 help: ## Show this list
 	@echo "synctalk: a portrait video in, a talking avatar out"; echo
@@ -87,6 +87,11 @@ bench: $(STAMP) ## Every benchmark; figures go to benchmarks/results
 	$(BIN)/synctalk bench benchmarks/plans/paper.toml --out out/benchmark
 	for kind in json csv; do cp out/benchmark/bench.$$kind benchmarks/results/paper.$$kind || exit 1; done
 	$(BIN)/python benchmarks/paper_table.py
+
+moonshine: $(STAMP) ## Compare the network that hears with the wheel that it comes from
+	$(BIN)/pip install --no-deps --target out/moonshine --upgrade onnxruntime==1.32.0 flatbuffers==25.12.19
+	$(BIN)/pip download --no-deps --dest out/moonshine moonshine-voice==0.1.0
+	PYTHONPATH=out/moonshine $(BIN)/python benchmarks/moonshine.py out/moonshine/moonshine_voice-0.1.0-*.whl
 
 chaos: $(STAMP) ## Kill everything while work runs, twenty rounds; figures go to benchmarks/results
 	rm -f benchmarks/results/chaos.jsonl

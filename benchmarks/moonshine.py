@@ -1,6 +1,6 @@
 """The network that hears is Moonshine Tiny's, weight by weight and token by token.
 
-    pip download --no-deps moonshine-voice==0.1.0 && pip install onnxruntime
+    make moonshine, or
     python benchmarks/moonshine.py moonshine_voice-0.1.0-*.whl [--export speech.safetensors]
     → benchmarks/results/moonshine.json
 
