@@ -27,6 +27,7 @@ from synctalk.benchmark.switches import SWITCHES, changed
 from synctalk.benchmark.variants import with_less_footage, with_other_poses
 from synctalk.dataset import SubjectDataset
 from synctalk.errors import InputError
+from synctalk.face_sync import ENCODER_VERSION
 from synctalk.progress import ProgressCallback
 from synctalk.training import TrainConfig, preset, train
 
@@ -91,8 +92,9 @@ class Workshop:
         dataset = self.dataset_key(subject, method)
         if method.kind == "synctalk":
             settings = dataclasses.asdict(predecessor_config(method, seed))
-            return digest("synctalk", dataset, settings, __version__)
-        return digest("avatar", dataset, dataclasses.asdict(self.config(method, seed)), __version__)
+            return digest("synctalk", dataset, settings, __version__, ENCODER_VERSION)
+        settings = dataclasses.asdict(self.config(method, seed))
+        return digest("avatar", dataset, settings, __version__, ENCODER_VERSION)
 
     def config(self, method: Method, seed: int) -> TrainConfig:
         """The settings that a method is trained with."""
