@@ -28,8 +28,8 @@ from torch.nn.functional import one_hot, pad
 from synctalk.evaluation.machine import describe_machine
 from synctalk.face_sync import VISEMES, AudioVisualEncoder
 from synctalk.face_sync.corpus import join
+from synctalk.face_sync.encoder import shapes_of
 from synctalk.face_sync.examples import soft_labels
-from synctalk.face_sync.naming import shapes_of
 from synctalk.face_sync.speech import MELS_PER_FRAME
 from synctalk.face_sync.teachers import Espeak
 from synctalk.face_sync.visemes import BILABIAL, SILENCE

@@ -69,6 +69,12 @@ class FeatureLayout(NamedTuple):
 LAYOUT = FeatureLayout()
 
 
+def shapes_of(sounds: Tensor) -> Tensor:
+    """Shares of mouth shapes [..., 15] from those of sounds [..., 39]."""
+    shapes = sounds.new_zeros(*sounds.shape[:-1], len(VISEMES))
+    return shapes.index_add_(-1, torch.tensor(VISEME_OF, device=sounds.device), sounds)
+
+
 class Heads(nn.Module):
     """What a token means for a mouth; all that is trained here."""
 
@@ -96,9 +102,7 @@ class Heads(nn.Module):
 
     def visemes(self, tokens: Tensor) -> Tensor:
         """Posteriors of the mouth shapes, [..., 15]."""
-        sounds = self.sounds(tokens).softmax(-1)
-        shapes = sounds.new_zeros(*sounds.shape[:-1], len(VISEMES))
-        return shapes.index_add_(-1, torch.tensor(VISEME_OF, device=sounds.device), sounds)
+        return shapes_of(self.sounds(tokens).softmax(-1))
 
     def normal(self, tokens: Tensor) -> Tensor:
         """Tokens of about unit variance."""

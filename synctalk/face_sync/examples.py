@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from synctalk.face_sync.recordings import Recording
 from synctalk.face_sync.sounds import SOUNDS
 from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 
+_T = TypeVar("_T")
 _AT_ONCE = 8  # recordings disturbed together: they are one another's babble
 _SLOWEST, _FASTEST = 0.85, 1.2
 _SPREAD = torch.tensor([0.5, 1.0, 1.0, 1.0, 1.0, 0.5])  # a frame's own 40 ms and half of 10 beside
@@ -114,9 +116,9 @@ def _heard(
         yield Examples(rows[:, LAYOUT.hidden].half(), sounds, lips)
 
 
-def _groups(items: Sequence[Voice] | Sequence[Recording]) -> Iterator[list]:  # type: ignore[type-arg]
+def _groups(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
     for first in range(0, len(items), _AT_ONCE):
-        yield list(items[first : first + _AT_ONCE])
+        yield items[first : first + _AT_ONCE]
 
 
 def _disturbed(wavs: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:

@@ -10,11 +10,11 @@ from torch.nn.functional import log_softmax
 
 from synctalk.face_sync import speech
 from synctalk.face_sync.corpus import join
-from synctalk.face_sync.encoder import LAYOUT, AudioVisualEncoder, Heads
+from synctalk.face_sync.encoder import LAYOUT, AudioVisualEncoder, Heads, shapes_of
 from synctalk.face_sync.examples import Examples, soft_labels
 from synctalk.face_sync.sounds import SOUNDS, VISEME_OF
 from synctalk.face_sync.teachers import flite
-from synctalk.face_sync.visemes import BILABIAL, VISEMES
+from synctalk.face_sync.visemes import BILABIAL
 from synctalk.progress import ProgressCallback, StageProgress, ignore_progress
 
 FLITE_HELD_OUT = ("slt", "awb")
@@ -72,12 +72,6 @@ def _naming_loss(heads: Heads, tokens: Tensor, sounds: Tensor, weights: Tensor) 
     named = log_softmax(heads.sounds(tokens[known]), dim=1)
     asked = sounds[known] * weights
     return -(asked * named).sum() / asked.sum().clamp_min(1e-6)
-
-
-def shapes_of(labels: Tensor) -> Tensor:
-    """Shares of mouth shapes [..., 15] from those of sounds [..., 39]."""
-    shares = torch.zeros(*labels.shape[:-1], len(VISEMES))
-    return shares.scatter_add(-1, torch.tensor(VISEME_OF).expand(labels.shape), labels)
 
 
 @torch.inference_mode()
