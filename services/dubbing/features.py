@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from services.dubbing.plan import Segment, VoicedSpan
 
-BEFORE, AFTER = 16, 4
+BEFORE, AFTER = 40, 4
 """Frames of context that renderer.proto asks for."""
 
 FloatRows = NDArray[np.float32]

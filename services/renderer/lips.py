@@ -16,10 +16,11 @@ from synctalk.avatar import CHUNK, Avatar
 from synctalk.errors import InputError
 from synctalk.face import ARKIT_NAMES
 from synctalk.face_sync import LAYOUT
+from synctalk.face_sync.lip_head import FUTURE_FRAMES, REACH_BACK
 
-BEFORE, AFTER = 16, 4
+BEFORE, AFTER = 40, 4
 """Rows that a segment brings along, as renderer.proto says."""
-PAST, FUTURE = 13, 1
+PAST, FUTURE = REACH_BACK, FUTURE_FRAMES
 """Rows before and after its own that a frame's lips depend on."""
 
 FloatRows = NDArray[np.float32]
@@ -46,7 +47,7 @@ class SegmentFeatures:
     Args:
         first: index of its first frame in the whole video.
         rows: [T, D] of its frames.
-        before, after: [<= 16, D], [<= 4, D] of the frames around it.
+        before, after: [<= 40, D], [<= 4, D] of the frames around it.
         blendshapes: of the same frames; None keeps the avatar's own expression.
 
     Raises:

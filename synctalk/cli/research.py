@@ -100,8 +100,8 @@ def pretrain_encoder(
 ) -> None:
     """Make the weights of the speech encoder anew. Nobody needs to: they come with synctalk.
 
-    It needs espeak-ng, flite, Festival with its voices, and PocketSphinx, and about an hour on one
-    core; synctalk/face_sync/weights/MODEL_CARD.md says more.
+    It needs espeak-ng, flite, Festival with its voices, and PocketSphinx, and a quarter of an
+    hour on two cores; synctalk/face_sync/weights/MODEL_CARD.md says more.
 
     Example: [bold]synctalk pretrain-encoder grid_s1 --out weights[/]
     """

@@ -36,6 +36,7 @@ _SILENT = 0.1  # voice activity below which a frame counts as silent
 _QUIET, _LOUD = -0.85, -0.70  # relative loudness (52 and 43 dB down) where activity is 0 and 1
 _SURELY_SILENT = 0.9  # posterior of silence up to which a sound may still move the mouth
 _HOLD_FRAMES, _FADE_FRAMES = 25, 12  # after a sound the head is believed, then the mouth rests
+REACH_BACK = _HOLD_FRAMES + _FADE_FRAMES  # rows before its own that a frame depends on
 _CUE_FROM, _CUE_FULL = 0.3, 0.7  # bilabial posterior where closing starts and is complete
 _BESIDE = 0.8  # share of a neighbouring frame's posterior
 _FOLDS = 5

@@ -83,7 +83,7 @@ def test_segments_and_live_sessions_play_what_dubs_play(avatar: Path) -> None:
     person = Avatar.load(avatar)
     rows = np.zeros((8, LAYOUT.dim), np.float32)
     first = 2 * (len(PLAYED) - 1) - 2  # over the turn beside the lost frames
-    segment = SegmentFeatures(first, rows, np.zeros((16, LAYOUT.dim), np.float32), rows[:4])
+    segment = SegmentFeatures(first, rows, np.zeros((40, LAYOUT.dim), np.float32), rows[:4])
     loaded = LoadedAvatar(person, avatar, Size(), 0)
     pictures: list[Yuv420] = list(segment_frames(loaded, segment))
     assert not any(is_hidden(yuv_to_rgb(picture)) for picture in pictures)

@@ -35,7 +35,7 @@ from services.gateway.live.settings import LiveSettings
 from synctalk.errors import InputError, SyncTalkError
 
 log = logs.logger(__name__)
-CONTEXT = 16
+CONTEXT = 40
 _HISTORY = 96
 _AHEAD = 256
 _QUICK_S = 0.4

@@ -29,7 +29,7 @@ from synctalk.media.planes import yuv_from_frame
 
 SPEECH = Path(__file__).parents[3] / "samples" / "speech.wav"
 VERSION = "tenants/acme/avatars/ann/versions/1"
-CONTEXT = 16
+CONTEXT = 40
 CODEC_NOISE_DB = 36
 
 

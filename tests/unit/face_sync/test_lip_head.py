@@ -7,6 +7,7 @@ import torch
 
 from synctalk.errors import InputError
 from synctalk.face_sync import LAYOUT, LipOpening, LipRegressor, fit_lip_regressor
+from synctalk.face_sync.lip_head import FUTURE_FRAMES, REACH_BACK
 from synctalk.face_sync.visemes import BILABIAL, SILENCE
 
 K = 4
@@ -72,6 +73,17 @@ def test_a_bilabial_closes_the_lips_in_its_frame_alone():
     assert float(after[30]) <= float(regressor.closed_mm) + 1e-3
     far = torch.arange(60).sub(30).abs() > 4
     torch.testing.assert_close(after[far], before[far])
+
+
+def test_a_frame_depends_on_no_row_that_renderers_do_not_keep():
+    regressor, _ = fitted()
+    rows = speaking(150, seed=5)
+    rows[60:, LAYOUT.level] = -1.0  # a pause, in which the mouth goes to rest by and by
+    rows[60:, LAYOUT.visemes.start + SILENCE] = 1.0
+    whole = regressor.predict(rows)
+    for frame in range(REACH_BACK, 140):
+        near = regressor.predict(rows[frame - REACH_BACK : frame + 1 + FUTURE_FRAMES])
+        torch.testing.assert_close(near[REACH_BACK], whole[frame], atol=1e-4, rtol=0)
 
 
 def test_invalid_frames_and_frames_at_cuts_teach_nothing():

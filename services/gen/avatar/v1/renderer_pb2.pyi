@@ -216,7 +216,7 @@ class RenderSegmentRequest(_message.Message):
     def video_options(self) -> Global___VideoOptions: ...
     @_builtins.property
     def context_before(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.DrivingFeatures]:
-        """Features of the 16 frames just before the first one, or of all there are: a mouth depends on
+        """Features of the 40 frames just before the first one, or of all there are: a mouth depends on
         what is said around it.
         """
 
@@ -332,7 +332,7 @@ Global___RenderLiveRequest: _TypeAlias = RenderLiveRequest  # noqa: Y015
 class RenderLiveRequestHeader(_message.Message):
     """A stream may take up a session at any frame, on any replica, and nothing shows: what the head
     does follows from the time codes alone, and the mouth from them and context_before. So to move a
-    session: open a stream at another replica with the same header and the last 16 features as
+    session: open a stream at another replica with the same header and the last 40 features as
     context_before, and send on from the first frame that has not come back.
     """
 
@@ -362,7 +362,7 @@ class RenderLiveRequestHeader(_message.Message):
 
     @_builtins.property
     def context_before(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.DrivingFeatures]:
-        """Features of the 16 frames just before the first one to come, or of all there are. With fewer
+        """Features of the 40 frames just before the first one to come, or of all there are. With fewer
         the mouth of the first frames may differ a little from what it would have been.
         """
 

@@ -33,16 +33,16 @@ def frames_around(moment: Moment) -> list[int]:
 
 def test_a_moment_is_a_frame_with_what_its_lips_depend_on() -> None:
     window = FeatureWindow([])
-    moments = [*pushed(window, range(40)), window.finish()]
-    assert [moment.frame for moment in moments if moment] == list(range(40))
-    middle = moments[30]
+    moments = [*pushed(window, range(80)), window.finish()]
+    assert [moment.frame for moment in moments if moment] == list(range(80))
+    middle = moments[60]
     assert middle is not None
-    assert middle.around[middle.at].frame == 30
-    assert frames_around(middle)[-1] == 31
-    assert frames_around(middle)[0] <= 30 - PAST
-    last = moments[39]
+    assert middle.around[middle.at].frame == 60
+    assert frames_around(middle)[-1] == 61
+    assert frames_around(middle)[0] <= 60 - PAST
+    last = moments[79]
     assert last is not None
-    assert frames_around(last)[-1] == 39
+    assert frames_around(last)[-1] == 79
     assert window.finish() is None
 
 
