@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from services.common.errors import ResourceExhausted
+from services.dubbing import features as features_of_dubs
+from services.gateway.live.rendering import CONTEXT
 from services.renderer.admission import Admission
 from services.renderer.autoscaling import LiveLoad, wanted_replicas
-from services.renderer.lips import PAST
+from services.renderer.lips import AFTER, BEFORE, FUTURE, PAST
 from services.renderer.moments import FeatureWindow, LiveFeatures, Moment
 from services.renderer.threads import StillsAhead, Threads
 from synctalk.errors import InputError
@@ -169,3 +171,10 @@ def test_a_job_is_not_left_running_when_its_caller_goes() -> None:
         assert ended.is_set()
 
     asyncio.run(work())
+
+
+def test_what_is_sent_along_reaches_as_far_back_as_lips_do() -> None:
+    assert BEFORE == features_of_dubs.BEFORE == CONTEXT
+    assert BEFORE >= PAST
+    assert AFTER == features_of_dubs.AFTER
+    assert AFTER >= FUTURE
