@@ -1,7 +1,7 @@
 """The torso restorer's network: a small U-Net that fills a hole (S §III-F; METHOD row 13).
 
-It works on 2×2 blocks of pixels, which costs a quarter and loses nothing: what it adds to a smooth
-fill of the hole is learnt for one person, from a few hundred of their own frames.
+It works on 2×2 blocks of pixels, which costs a quarter and loses nothing: what it adds to a first
+filling of the hole is learnt for one person, from a few hundred of their own frames.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 CHANNELS = (24, 32, 48, 64)
 MULTIPLE = 16
 """Sides of what it is given: 2×2 blocks, halved three times."""
-IN_CHANNELS = 4
+IN_CHANNELS = 5
 RATE, FINAL_RATE = 2e-3, 0.03
 GRADIENT_WEIGHT = 1.0
 UNSEEN_WEIGHT = 0.05
@@ -24,9 +24,10 @@ UNSEEN_WEIGHT = 0.05
 
 
 class Inpainter(nn.Module):
-    """Fill holes: ``[B,4,h,w]`` (colours with the hole filled smoothly, and the hole) to colours.
+    """Fill holes: ``[B,5,h,w]`` to colours.
 
-    The input's colours [0,1] outside the hole are kept exactly; ``h`` and ``w`` are multiples of
+    The input is colours [0,1] with the hole filled beforehand, the hole, and how much of what fills
+    it was filmed. Colours outside the hole are kept exactly; ``h`` and ``w`` are multiples of
     :data:`MULTIPLE`.
     """
 
@@ -37,7 +38,7 @@ class Inpainter(nn.Module):
         pairs = list(zip(channels[:0:-1], channels[-2::-1], strict=True))
         self.up = nn.ModuleList(_block(low + high, high) for low, high in pairs)
         self.out = nn.Conv2d(channels[0], 12, 3, padding=1)
-        nn.init.zeros_(self.out.weight)  # it begins as the smooth fill
+        nn.init.zeros_(self.out.weight)  # it begins as the filling
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ class Inpainter(nn.Module):
         for block in self.up:
             h = block(torch.cat([F.interpolate(h, scale_factor=2.0), skips.pop()], 1))
         added: Tensor = F.pixel_shuffle(self.out(h), 2)
-        return x[:, :3] + added * x[:, 3:]
+        return x[:, :3] + added * x[:, 3:4]
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

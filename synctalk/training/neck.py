@@ -39,6 +39,7 @@ class NeckView:
     """A frame in the neck's window [h,w].
 
     Args:
+        index: of the frame.
         frame, plate: RGB, with and without the head.
         face: where the face was erased; hair is no part of it.
         body: where neck or clothes are seen.
@@ -47,6 +48,7 @@ class NeckView:
         down: x, y of the head's downward direction.
     """
 
+    index: int
     frame: Image
     plate: Image
     face: Mask
@@ -154,8 +156,8 @@ def neck_view(window: NeckWindow, tracks: Tracks, read: FrameParts) -> NeckView:
     x, y = across / max(float(np.linalg.norm(across)), 1e-6)
     covers = window.cut(_covers(read, scale), index) * np.float32(1 / 255)
     return NeckView(
-        window.cut(read.frame, index), window.cut(read.plate, index), face, seen & ~erased_here,
-        erased_here, np.asarray(covers, np.float32), (-float(y), float(x)),
+        index, window.cut(read.frame, index), window.cut(read.plate, index), face,
+        seen & ~erased_here, erased_here, np.asarray(covers, np.float32), (-float(y), float(x)),
     )  # fmt: skip
 
 

@@ -1,10 +1,10 @@
 """OOD Torso Restorer (S §III-F; METHOD row 13): the neck that a closed mouth would have left.
 
 A jaw that is lower in the source than in the dub covers neck that the dub must show, and what is
-just below it, its edge and its shadow, is wrong there too. Both are taken out and inpainted by a
-network that has seen this person's neck under closed mouths. What comes of it depends on the source
-frame alone, so it is made here, once, and dubbing merely lays it in: the paper runs its network on
-every frame of the result.
+just below it, its edge and its shadow, is wrong there too. Both are taken out and filled by what a
+frame with a closed mouth shows there (``filmed_neck``), and by a network that has seen this
+person's neck under closed mouths. What comes of it depends on the source frame alone, so it is made
+here, once, and dubbing merely lays it in: the paper runs its network on every frame of the result.
 
 Pairs are made of frames whose mouth is closed. Their hole is grown by a random reach and by the way
 the jaw may have dropped; what it then covers was seen.
@@ -27,6 +27,7 @@ from synctalk.dataset import SubjectDataset
 from synctalk.face.parsing_matte import fill_coarsely, smoothstep
 from synctalk.progress import ProgressCallback, StageProgress
 from synctalk.render.torso import NeckWindow
+from synctalk.training.filmed_neck import EDGE, ClosedNecks, Filmed
 from synctalk.training.inpainter import (
     UNSEEN_WEIGHT,
     Inpainter,
@@ -34,7 +35,6 @@ from synctalk.training.inpainter import (
 )
 from synctalk.training.mattes import THREADS, in_order
 from synctalk.training.neck import (
-    FrameParts,
     NeckView,
     distance,
     frame_parts,
@@ -55,8 +55,6 @@ REACHES = (3.0, 12.0)
 """and in training."""
 FEATHER = 3.0
 """px at 512 over which the source comes back."""
-EDGE = 2.0
-"""px at 512 next to the jaw that nothing is learnt from: its own edge shows there."""
 RIM = (1.5, 4.0)
 """px at 512 from what stands beside the body over which the source comes back: at that rim a pixel
 is half of it."""
@@ -65,22 +63,32 @@ CLOSED_SHARE = 0.4
 VIEWS = 160
 BATCH = 2
 TURN_DEG, ZOOM, LIGHT = 8.0, 0.05, 0.06
+APART = 12
+"""Frames between a neck and the one that fills its hole, so that learning is as hard as using."""
+ALIKE = 4
+"""Frames that a hole may be filled from while learning."""
 
 
-def _asked(view: NeckView, hole: Mask) -> Float:
-    """The network's input [h,w,4]: the plate, its hole filled smoothly from neck and clothes."""
+def _asked(view: NeckView, hole: Mask, filmed: Filmed | None) -> Float:
+    """The network's input [h,w,5]: the plate, its hole filled by what was filmed elsewhere and
+    smoothly beyond that; the hole; and how much of it was filmed.
+    """
     colours = view.plate.astype(np.float32) * np.float32(1 / 255)
     around = (view.body & ~hole).astype(np.float32)
-    smooth = fill_coarsely(colours, around)
+    fill = fill_coarsely(colours, around)
     mask = hole[..., None].astype(np.float32)
-    return np.concatenate([colours + (smooth - colours) * mask, mask], -1)
+    weight = np.zeros_like(mask)
+    if filmed is not None:
+        weight = filmed.weight[..., None] * mask
+        fill += (filmed.colours - fill) * weight
+    return np.concatenate([colours + (fill - colours) * mask, mask, weight], -1)
 
 
 @dataclass(frozen=True)
 class _Pairs:
     """Closed mouths, and holes as open ones would leave them."""
 
-    views: list[NeckView]
+    necks: ClosedNecks
     most_drop: float
     scale: float
     seed: int
@@ -96,37 +104,48 @@ class _Pairs:
         )  # fmt: skip
 
     def _pair(self, random: np.random.Generator) -> tuple[Float, Float, Float]:
-        view = self._moved(self.views[random.integers(len(self.views))], random)
+        view = self.necks.views[int(random.integers(len(self.necks.views)))]
         hole = view.hole(random.uniform(*REACHES) * self.scale, random.uniform(0, self.most_drop))
         clear = distance(view.erased) > EDGE * self.scale
         seen = hole & view.body & clear
         truth = view.frame.astype(np.float32) * np.float32(1 / 255)
         truth = np.where(seen[..., None], truth, _continued(truth, view.body & clear))
         known = seen + UNSEEN_WEIGHT * (hole & ~seen)
-        return _asked(view, hole), truth, known[..., None].astype(np.float32)
+        asked = _asked(view, hole, self._filmed(view, hole, random))
+        return _moved(view, (asked, truth, known[..., None].astype(np.float32)), random)
 
-    def _moved(self, view: NeckView, random: np.random.Generator) -> NeckView:
-        """The view turned, scaled and lit a little otherwise."""
-        height, width = view.face.shape
-        turn = random.uniform(-TURN_DEG, TURN_DEG)
-        zoom = random.uniform(1 - ZOOM, 1 + ZOOM)
-        move = cv2.getRotationMatrix2D((width / 2, height / 2), turn, zoom)
-        gain = np.float32(1 + random.uniform(-LIGHT, LIGHT))
+    def _filmed(self, view: NeckView, hole: Mask, random: np.random.Generator) -> Filmed | None:
+        """What one of a few alike frames shows, of those not of the same moment."""
+        apart = np.flatnonzero(np.abs(self.necks.indices - view.index) >= APART)
+        if not len(apart):
+            return None
+        differ = self.necks.differences(view, hole)[apart]
+        alike = apart[np.argsort(differ, kind="stable")[:ALIKE]]
+        return self.necks.laid(view, hole, int(random.choice(alike)))
 
-        def picture(image: Image) -> Image:
-            warped = cv2.warpAffine(image, move, (width, height), borderMode=cv2.BORDER_REFLECT)
-            return np.asarray(np.clip(warped * gain, 0, 255), np.uint8)
 
-        def mask(image: NDArray[np.bool_]) -> Mask:
-            byte = image.astype(np.uint8)
-            return np.asarray(cv2.warpAffine(byte, move, (width, height), flags=0) > 0)
+def _moved(
+    view: NeckView, pair: tuple[Float, Float, Float], random: np.random.Generator
+) -> tuple[Float, Float, Float]:
+    """Input, truth and weights turned, scaled and lit a little otherwise."""
+    height, width = view.face.shape
+    turn = random.uniform(-TURN_DEG, TURN_DEG)
+    zoom = random.uniform(1 - ZOOM, 1 + ZOOM)
+    move = cv2.getRotationMatrix2D((width / 2, height / 2), turn, zoom)
+    gain = np.float32(1 + random.uniform(-LIGHT, LIGHT))
 
-        covers = cv2.warpAffine(view.covers, move, (width, height))
-        down = move[:, :2] @ np.asarray(view.down)
-        return NeckView(
-            picture(view.frame), picture(view.plate), mask(view.face), mask(view.body),
-            mask(view.erased), covers, (float(down[0]), float(down[1])),
-        )  # fmt: skip
+    def warped(image: Float, flags: int = cv2.INTER_LINEAR) -> Float:
+        out = cv2.warpAffine(
+            image, move, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT
+        )
+        return np.asarray(out.reshape(image.shape), np.float32)
+
+    asked, truth, known = pair
+    colours, truth = (np.clip(warped(c) * gain, 0, 1) for c in (asked[..., :3], truth))
+    asked = np.concatenate(
+        [colours, warped(asked[..., 3:4], cv2.INTER_NEAREST), warped(asked[..., 4:])], -1
+    )
+    return asked, truth, warped(known, cv2.INTER_NEAREST)
 
 
 def _continued(colours: Float, seen: Mask) -> Float:
@@ -152,14 +171,11 @@ def restore_torso(
     window = neck_window(dataset.tracks, shot, size)
     learnt = _closed_frames(dataset, shot)
     stage = StageProgress(progress, "torso", steps)
-    pairs = _Pairs(
-        [neck_view(window, dataset.tracks, f) for f in frame_parts(dataset, learnt)],
-        most_drop(dataset.tracks, shot),
-        size / 512,
-        seed,
-    )
+    views = [neck_view(window, dataset.tracks, f) for f in frame_parts(dataset, learnt)]
+    necks = ClosedNecks(views, window, size)
+    pairs = _Pairs(necks, most_drop(dataset.tracks, shot), size / 512, seed)
     network = fit_inpainter(pairs.batch, steps, seed, lambda loss: stage.advance())
-    return TorsoPlates(window, shot, _plates(dataset, window, shot, network, progress))
+    return TorsoPlates(window, shot, _plates(dataset, window, shot, necks, network, progress))
 
 
 def _closed_frames(dataset: SubjectDataset, shot: range) -> list[int]:
@@ -179,25 +195,37 @@ def _plates(
     dataset: SubjectDataset,
     window: NeckWindow,
     shot: range,
+    necks: ClosedNecks,
     network: Inpainter,
     progress: ProgressCallback,
 ) -> Iterator[tuple[Image, Image]]:
     """Picture [h,w,3] and weight [h,w] of every frame of the shot."""
     scale = dataset.manifest.size / 512
 
-    def restore(read: FrameParts) -> tuple[Image, Image]:
-        return restored(neck_view(window, dataset.tracks, read), network, scale)
+    def asked() -> Iterator[tuple[NeckView, Mask, int | None]]:
+        number = None
+        for read in frame_parts(dataset, shot):
+            view = neck_view(window, dataset.tracks, read)
+            hole = view.hole(REACH * scale)
+            number = necks.chosen(view, hole, number)
+            yield view, hole, number
+
+    def restore(one: tuple[NeckView, Mask, int | None]) -> tuple[Image, Image]:
+        view, hole, number = one
+        filmed = None if number is None else necks.laid(view, hole, number)
+        return restored(view, hole, filmed, network, scale)
 
     stage = StageProgress(progress, "torso plates", len(shot))
     with ThreadPoolExecutor(THREADS, "torso") as pool:
-        yield from stage.wrap(in_order(pool, restore, frame_parts(dataset, shot)))
+        yield from stage.wrap(in_order(pool, restore, asked()))
 
 
 @torch.no_grad()
-def restored(view: NeckView, network: Inpainter, scale: float) -> tuple[Image, Image]:
+def restored(
+    view: NeckView, hole: Mask, filmed: Filmed | None, network: Inpainter, scale: float
+) -> tuple[Image, Image]:
     """What to lay into a frame's plate: picture [h,w,3], and weight [h,w], 255 all of it."""
-    hole = view.hole(REACH * scale)
-    x = torch.from_numpy(_asked(view, hole)).permute(2, 0, 1)[None]
+    x = torch.from_numpy(_asked(view, hole, filmed)).permute(2, 0, 1)[None]
     filled = network(x.contiguous(memory_format=torch.channels_last))[0].permute(1, 2, 0).numpy()
     back = smoothstep(distance(view.body & ~hole), 0.0, FEATHER * scale)
     away = smoothstep(distance(~view.body & ~view.erased), RIM[0] * scale, RIM[1] * scale)

@@ -28,7 +28,7 @@ def view() -> NeckView:
     body[JAW_Y:, NECK] = True
     covers = np.zeros(face.shape, np.float32)
     covers[20:, NECK] = 1  # the plate's neck goes on behind the face
-    return NeckView(picture, picture, face, body, face, covers, (0.0, 1.0))
+    return NeckView(0, picture, picture, face, body, face, covers, (0.0, 1.0))
 
 
 def test_the_hole_reaches_as_far_as_told_and_only_into_the_body() -> None:
@@ -46,7 +46,8 @@ def test_a_dropped_jaw_takes_the_hole_down_with_it() -> None:
 
 
 def test_what_is_hidden_is_restored_and_the_source_comes_back_softly() -> None:
-    picture, weight = restored(view(), Inpainter(), 1.0)
+    seen = view()
+    picture, weight = restored(seen, seen.hole(REACH), None, Inpainter(), 1.0)
     assert (weight[24 : JAW_Y + 1, 37:91] == 255).all()
     beside = weight[JAW_Y, NECK.start : 64].astype(int)  # at the background the source comes back
     assert beside[0] == 0

@@ -23,7 +23,8 @@ def striped(step: int) -> tuple[Tensor, Tensor, Tensor]:
     hole[:, :, top : top + 10, 6:-6] = 1
     given = np.where(hole > 0, np.float32(0.5), truth)
     return tuple(
-        torch.from_numpy(a.copy()) for a in (np.concatenate([given, hole], 1), truth, hole)
+        torch.from_numpy(a.copy())
+        for a in (np.concatenate([given, hole, np.zeros_like(hole)], 1), truth, hole)
     )  # type: ignore[return-value]
 
 
