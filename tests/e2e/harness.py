@@ -95,13 +95,10 @@ class Tenant:
 
     def wait(self, path: str, timeout_s: float = 600.0) -> Resource:
         """The resource when it has ended."""
-        found: Resource = {}
-
-        def ended() -> bool:
-            found.update(self.api.get(path))
-            return found["state"] in ENDED
-
-        until(ended, f"{path} ends (now {found.get('state')})", timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while (found := self.api.get(path))["state"] not in ENDED:
+            assert time.monotonic() < deadline, f"never ends: {found}"
+            time.sleep(0.25)
         return found
 
     def fetch(self, url: str, out: Path) -> Path:
