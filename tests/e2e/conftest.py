@@ -51,7 +51,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with fewer pixels: an avatar of it is made in a third of the time."""
+    """The same with fewer pixels, for those whose pictures nobody looks at; its lips are worse."""
     out = tmp_path_factory.mktemp("small") / "portrait.mp4"
     shrink_video(SAMPLES / "portrait.mp4", out, 12, 256)
     return out
@@ -64,17 +64,18 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def made(suite: Suite, small_video: Path, speech: Path) -> Mapping[str, Made]:
+def made(suite: Suite, video: Path, small_video: Path, speech: Path) -> Mapping[str, Made]:
     """Two tenants, and the avatar and dub that each had made at the same time."""
+    videos = {"acme": small_video, "umbrella": video}
 
     def go(tenant: Tenant) -> Made:
         audio = tenant.upload_audio(speech)
-        avatar = tenant.wait(f"avatars/{tenant.create_avatar(small_video)['id']}")
+        avatar = tenant.wait(f"avatars/{tenant.create_avatar(videos[tenant.name])['id']}")
         assert avatar["state"] == "ready", avatar["error"]
         dub = tenant.create_dub(avatar["id"], audio, text="Hello from an invented person.")
         return Made(tenant, avatar, tenant.wait(f"dubs/{dub['id']}"))
 
-    tenants = [suite.tenant(name) for name in ("acme", "umbrella")]
+    tenants = [suite.tenant(name) for name in videos]
     with ThreadPoolExecutor(len(tenants)) as pool:
         return {made.tenant.name: made for made in pool.map(go, tenants)}
 

@@ -96,7 +96,7 @@ def watch(page: Page) -> None:
     player = page.locator("video")
     player.evaluate("video => { video.muted = true; return video.play(); }")
     page.wait_for_function(f"() => ({PLAYS})(document.querySelector('video'))")
-    assert player.evaluate("video => video.videoWidth") == 256
+    assert player.evaluate("video => video.videoWidth") == 512
     assert abs(player.evaluate("video => video.duration") - 5) < 0.2
     page.wait_for_function("() => document.querySelector('video').textTracks[0]?.cues?.length")
     expect(page.get_by_role("link", name="Download")).to_have_attribute(

@@ -83,7 +83,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     video = late(folder / "portrait.mp4", folder / "late.mp4")
     ours = ("--video", video, "--audio", speech)
     done = subprocess.run(
-        command("demo", *ours, "--out", out, "--steps", "150", "--json"),
+        command("demo", *ours, "--out", out, "--steps", "300", "--json"),
         capture_output=True,
         text=True,
         check=False,
