@@ -107,14 +107,12 @@ class ClosedNecks:
         seen = cv2.warpAffine(shown, to_here, (width, height), flags=cv2.INTER_NEAREST)
         known = view.body & (distance(hole | view.erased) > EDGE * scale) & (seen > 0)
         flow = self._flow(view.plate, moved, known)
-        x, y = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in (width, height)))
-        at = x + flow[..., 0], y + flow[..., 1]
-        there = cv2.remap(moved, *at, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        there_too = cv2.remap(seen, *at, cv2.INTER_LINEAR) >= 250
+        there = _followed(moved, flow, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
+        filmed = _followed(seen, flow) >= 250
         colours = there.astype(np.float32) * np.float32(1 / 255)
         here = view.plate.astype(np.float32) * np.float32(1 / 255)
-        colours += fill_coarsely(here - colours, (known & there_too).astype(np.float32))
-        weight = smoothstep(distance(~there_too), 0.0, FEATHER * scale)
+        colours += fill_coarsely(here - colours, (known & filmed).astype(np.float32))
+        weight = smoothstep(distance(~filmed), 0.0, FEATHER * scale)
         return Filmed(np.clip(colours, 0, 1), weight)
 
     def _flow(self, here: Image, there: Image, known: Mask) -> Float:
@@ -122,9 +120,7 @@ class ClosedNecks:
         a, b = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (here, there))
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         flow = np.asarray(search.calc(a, b, None), np.float32)
-        x, y = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in a.shape[::-1]))
-        led = cv2.remap(b, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
-        sure = known & (cv2.absdiff(a, led) < ODD)
+        sure = known & (cv2.absdiff(a, _followed(b, flow)) < ODD)
         sure &= np.hypot(flow[..., 0], flow[..., 1]) < AT_MOST * self._scale
         return fill_coarsely(flow, sure.astype(np.float32))
 
@@ -135,6 +131,15 @@ class ClosedNecks:
         left, top = (int(v) // COARSE for v in self._window.corners[index])
         height, width = self._window.height // COARSE, self._window.width // COARSE
         return slice(top, top + height), slice(left, left + width)
+
+
+def _followed(
+    image: Image, flow: Float, how: int = cv2.INTER_LINEAR, beyond: int = cv2.BORDER_CONSTANT
+) -> Image:
+    """What ``image`` shows where ``flow`` leads."""
+    y, x = np.indices(flow.shape[:2], dtype=np.float32)
+    at = x + flow[..., 0], y + flow[..., 1]
+    return np.asarray(cv2.remap(image, *at, how, borderMode=beyond), np.uint8)
 
 
 def _coarsely(image: Image) -> Float:
