@@ -22,8 +22,8 @@ STATEMENT = "I am an invented person and agree to anything."
 ENDED = ("succeeded", "ready", "failed", "cancelled", "dead")
 
 
-def until(condition: Callable[[], object], what: str, timeout_s: float = 240.0) -> None:
-    """Wait until ``condition`` holds; ``what`` says in the failure what never came."""
+def until(condition: Callable[[], object], what: object, timeout_s: float = 240.0) -> None:
+    """Wait until ``condition`` holds; the failure says ``what`` never came, as it is by then."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"never: {what}"
@@ -95,10 +95,13 @@ class Tenant:
 
     def wait(self, path: str, timeout_s: float = 600.0) -> Resource:
         """The resource when it has ended."""
-        deadline = time.monotonic() + timeout_s
-        while (found := self.api.get(path))["state"] not in ENDED:
-            assert time.monotonic() < deadline, f"never ends: {found}"
-            time.sleep(0.25)
+        found: Resource = {"waited for": path}
+
+        def ended() -> bool:
+            found.update(self.api.get(path))
+            return found["state"] in ENDED
+
+        until(ended, found, timeout_s)
         return found
 
     def fetch(self, url: str, out: Path) -> Path:
