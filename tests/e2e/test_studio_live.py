@@ -6,21 +6,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import Made, cut_sound, until
-from live_recording import Recording, forget, likeness, record, recorded
+from harness import Made, until
+from live_recording import (
+    Recording,
+    Told,
+    forget,
+    likeness,
+    read_script,
+    record,
+    recorded,
+    told,
+)
 from playwright.sync_api import Page, expect
 from studio_browser import PLAYS, Visits
 
 from services.cli.api import Api
 
-FOLLOWS = 0.4
-"""Likeness of mouth and sound: 0.55 to 0.79, whether a browser shows 2 pictures a second or 25;
-nine of ten shuffled and shifted mouths have less than 0.2 to 0.5, most where it shows few.
+FOLLOWS = 0.5
+"""Likeness of the mouth that is seen and the dub's: 0.80 to 0.87, and 0.72 while three busy processes
+share two cores; shuffled and shifted mouths have less than 0.2, as a rule.
 """
-ENOUGH = 100
-"""Pictures of a speech; a browser that shows fewer is busy, and is shown the speech again."""
-SPEECH = Path(__file__).resolve().parents[2] / "samples" / "speech.wav"
-SPEECH_S = 10
+HEARD = 0.8
+"""Likeness of what is played and the file: Opus and a busy browser change it a little."""
+ENOUGH, MOST = 100, 5
+"""Pictures of the speech and tellings of it: a browser that shows fewer is busy, and told again."""
 
 
 @pytest.mark.parametrize("way", ["WebRTC", "WebSocket"])
@@ -43,21 +52,19 @@ def test_talking_live(visits: Visits, owner: Made, speech: Path, way: str) -> No
         until(lambda: session not in sessions(api), "the session is gone")
 
 
-def test_a_browser_sees_the_avatars_mouth_follow_what_it_hears(
-    visits: Visits, owner: Made, tmp_path: Path
+def test_a_browser_sees_the_avatars_mouth_do_what_it_does_in_a_dub(
+    visits: Visits, owner: Made, speech: Path, tmp_path: Path
 ) -> None:
     api = owner.tenant.api
-    speech = cut_sound(SPEECH, tmp_path / "speech.wav", SPEECH_S)
+    script = read_script(owner.tenant.fetch(owner.dub["video_url"], tmp_path / "dub.mp4"))
     with visits() as tab:
         page, state = tab.go("live"), tab.page.locator(".live-state")
         session = begin(page, api, "WebRTC")
         record(page)
-        said = say(page, api, session, speech)
-        for _ in range(4):
-            if len(said.opening) < ENOUGH:
-                page.get_by_role("button", name="Choose another").click()
-                again = say(page, api, session, speech)
-                said = max(said, again, key=lambda heard: len(heard.opening))
+        sayings = [say(page, api, session, speech)]
+        while sum(len(said.times) for said in sayings) < ENOUGH and len(sayings) < MOST:
+            page.get_by_role("button", name="Choose another").click()
+            sayings.append(say(page, api, session, speech))
         page.get_by_role("button", name="Choose another").click()
         page.locator("input[type=file]").set_input_files(speech)
         until(lambda: speaking(api, session), "it says the file again")
@@ -71,21 +78,22 @@ def test_a_browser_sees_the_avatars_mouth_follow_what_it_hears(
         page.wait_for_function("() => window.recorded.length > 50", timeout=90_000)
         rest = recorded(page)
         page.get_by_role("button", name="End the session").click()
-    assert min(said.faces, rest.faces) > 0.95
-    assert_follows(said)
+    assert min(recording.faces for recording in (*sayings, rest)) > 0.95
+    assert_follows(told(sayings, script))
     # A resting mouth is a little open, and moves a little: widely opened it is not.
-    assert rest.widest < 0.8 * said.widest
+    assert rest.widest < 0.8 * max(said.widest for said in sayings)
 
 
-def assert_follows(said: Recording) -> None:
+def assert_follows(said: Told) -> None:
     """The mouth goes with the sound as a still, shuffled or shifted one does not."""
+    assert said.heard > HEARD
     n = len(said.opening)
     others = [np.random.default_rng(seed).permutation(said.opening) for seed in range(20)]
     others += [np.roll(said.opening, by) for by in range(n // 8, n - n // 8, max(1, n // 40))]
-    found = likeness(said.opening, said.loudness)
-    by_chance = np.quantile([likeness(other, said.loudness) for other in others], 0.8)
+    found = likeness(said.opening, said.meant)
+    by_chance = np.quantile([likeness(other, said.meant) for other in others], 0.8)
     assert found > max(FOLLOWS, by_chance)
-    assert likeness(np.full_like(said.opening, 0.1), said.loudness) < FOLLOWS
+    assert likeness(np.full_like(said.opening, 0.1), said.meant) < FOLLOWS
 
 
 def say(page: Page, api: Api, session: str, speech: Path) -> Recording:
