@@ -9,8 +9,9 @@ of the clip rendered with the lips of frames of the other clip where head and to
 alike, and compared with those (a similarity takes the rest away). Each with and without the
 restorer, with and without portrait blending: mean absolute difference to the truth (levels of 255)
 in a band around the true chin and jaw, in what only the source's jaw covers, and on the rest of the
-person; NIQE and BRISQUE of the frames. Flicker is the mean absolute second difference over time in
-that band, of a shut mouth over running footage, beside the footage's own. Writes
+person; NIQE and BRISQUE of the frames. "Filmed" is the portrait with the truth itself where the
+restorer laid what it made, as a perfect one would. Flicker is the mean absolute second difference
+over time in that band, of a shut mouth over running footage, beside the footage's own. Writes
 benchmarks/results/torso_<subject>.json.
 "Own mouth" is frames with the lips they have. ``--sheet`` also writes what was seen, enlarged:
 source, truth, portrait without, with; only for people who may be shown.
@@ -55,11 +56,14 @@ ALIKE_PX = 1.2
 """The same between two clips, after a similarity."""
 INSIDE, OUTSIDE = 6.0, 24.0
 """The band at the chin: px at 512 inside and outside the tracked jaw."""
+FILMED_BLUR_PX = 1.5
+"""px over which a filmed neck goes over into the portrait."""
 LEAST_GAP = 50
 """px of a gap under the jaw that are worth measuring."""
 PAIRS = 30
 FLICKER_FRAMES = 100
 MODES = tuple((p, t) for p in ("plain", "portrait") for t in ("off", "restored"))
+FILMED = ("portrait", "filmed")
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ def lips_of(person: Avatar, mesh: Float, index: int) -> Float:
 
 
 def rendered(person: Avatar, pair: Pair) -> dict[tuple[str, str], Image]:
-    """The pair's frame in all modes, [S,S,3]."""
+    """The pair's frame in all modes and with the filmed neck, [S,S,3]."""
     folder, at = person.bundle.path, np.array([pair.index])
     moves = person.source[at]
     driving = Driving(pair.lips, moves.expression, moves.R, moves.t)
@@ -201,7 +205,17 @@ def rendered(person: Avatar, pair: Pair) -> dict[tuple[str, str], Image]:
         if portrait == "portrait":
             image = person.manifest.crop.cut(image, person.manifest.size)
         pictures[portrait, torso] = image
+    pictures[FILMED] = with_filmed_neck(pictures, pair)
     return pictures
+
+
+def with_filmed_neck(pictures: dict[tuple[str, str], Image], pair: Pair) -> Image:
+    """The portrait with the truth where the restorer changed it."""
+    without = pictures["portrait", "off"].astype(np.float32)
+    changed = (pictures["portrait", "off"] != pictures["portrait", "restored"]).any(-1)
+    share = cv2.dilate(changed.astype(np.float32), np.ones((3, 3), np.float32))
+    share = cv2.GaussianBlur(share, (0, 0), FILMED_BLUR_PX)[..., None]
+    return np.round(without + (pair.truth - without) * share).astype(np.uint8)
 
 
 def read(path: Path, index: int) -> Yuv420:
@@ -270,7 +284,7 @@ def measure(
 ) -> tuple[dict[str, object], list[Image]]:
     niqe = Niqe(weights / "niqe_pris_params.npz")
     brisque = Brisque(weights / "brisque_model_live.yml", weights / "brisque_range_live.yml")
-    scores = {mode: Scores() for mode in MODES}
+    scores = {mode: Scores() for mode in (*MODES, FILMED)}
     n, rows = 0, []
     for pair in pairs:
         n += 1
@@ -291,7 +305,7 @@ def measure(
             pictures["portrait", "off"], pictures["portrait", "restored"],
         )  # fmt: skip
         rows.append(np.hstack([around_chin(image, pair.mesh) for image in shown]))
-    figures = {f"{p}_{t}": scores[p, t].figures(niqe) for p, t in MODES}
+    figures = {f"{p}_{t}": scores[p, t].figures(niqe) for p, t in scores}
     return {"pairs": n, **figures}, rows
 
 

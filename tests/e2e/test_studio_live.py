@@ -23,8 +23,8 @@ from studio_browser import PLAYS, Visits
 from services.cli.api import Api
 
 FOLLOWS = 0.5
-"""Likeness of the mouth that is seen and the dub's: 0.80 to 0.87, and 0.72 while three busy processes
-share two cores; shuffled and shifted mouths have less than 0.2, as a rule.
+"""Likeness of the mouth that is seen and the dub's: 0.80 to 0.87, and 0.72 beside three processes
+that are busy; shuffled and shifted mouths have less than 0.2, as a rule.
 """
 HEARD = 0.8
 """Likeness of what is played and the file: Opus and a busy browser change it a little."""
