@@ -20,17 +20,18 @@ class DensifyConfig:
     """When and how far the canonical splats may multiply.
 
     Args:
-        grad_threshold: mean norm of the image-plane gradient (px, loss averaged over pixels) above
-            which a splat is densified.
+        grad_threshold: mean norm of the image-plane gradient (halves of the image's sides, loss
+            averaged over pixels) above which a splat is densified.
         split_scale: splats larger than this (scene units) split, smaller ones are cloned.
         min_opacity: splats more transparent than this are pruned.
-        max_growth: the table may grow to this multiple of its first size.
+        max_growth: the table begins with so many times fewer splats than it may have in the end;
+            1: it never grows.
     """
 
     grad_threshold: float = 2e-4
     split_scale: float = 0.05
     min_opacity: float = 0.02
-    max_growth: float = 1.25
+    max_growth: float = 1.0
 
 
 def densify(

@@ -34,7 +34,8 @@ class TrainConfig:
             ``"blink"`` alone (ablation).
         masked_attention: lips move the lower face alone and expressions the upper; off, both move
             all of it (ablation).
-        n_gaussians: splats of the canonical head.
+        n_gaussians: splats of the canonical head, at most; it begins with fewer if ``densify``
+            lets it grow.
         steps: optimiser steps of both stages together.
         canonical_share: share of the steps for stage 1 (canonical head alone, with densification).
         half_resolution_share: share of the steps rendered at half resolution.
@@ -101,7 +102,9 @@ PRESETS: dict[str, TrainConfig] = {
         expression=VQVAETraining(steps=500),
     ),
     "standard": TrainConfig(),
-    "best": TrainConfig(preset="best", n_gaussians=16_000, steps=10_000),
+    "best": TrainConfig(
+        preset="best", n_gaussians=20_000, steps=10_000, densify=DensifyConfig(max_growth=1.25)
+    ),
 }
 
 

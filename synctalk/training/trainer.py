@@ -100,7 +100,10 @@ class Trainer:
         self._checks = self._load_checks()
         start = initial_gaussians if config.initialisation == "mesh" else random_gaussians
         self.base, self.unit_mm = start(
-            self.subject.geometry, self._seed_views(), config.n_gaussians, config.seed
+            self.subject.geometry,
+            self._seed_views(),
+            round(config.n_gaussians / config.densify.max_growth),
+            config.seed,
         )
         self._probability = self._sampling_probability()
         loss = ViewLoss(config.lambda_dssim, config.alpha_weight)
@@ -214,12 +217,12 @@ class Trainer:
         return model, Adam([Group({"base": model.base}, self.config.lr_base)])
 
     def _begin_deformation(self) -> None:
-        budget = int(self.config.densify.max_growth * self.config.n_gaussians)
+        grows = self.config.densify.max_growth > 1
         generator = torch.Generator().manual_seed(self.config.seed)
         base = densify(
             self.model.canonical_params()[0].detach().cpu(),
             self._grad2d.cpu() / max(self.step, 1),
-            budget,
+            self.config.n_gaussians if grows else 0,
             self.config.densify,
             generator,
         )

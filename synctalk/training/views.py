@@ -45,7 +45,8 @@ class ViewGradient:
     Args:
         loss: of the view.
         params: [N,14] gradient.
-        image_plane: [N] norm of the gradient on the projected means, px.
+        image_plane: [N] norm of the gradient on the projected means, in halves of the image's
+            sides, so that it is alike at every resolution (as gsplat's ``DefaultStrategy``).
     """
 
     loss: float
@@ -111,4 +112,8 @@ class ViewPool:
         loss = loss + self._loss.alpha_weight * (alpha - matte).abs().mean()
         torch.autograd.backward(loss)
         assert leaf.grad is not None
-        return ViewGradient(float(loss.detach()), leaf.grad, meta.means2d_grad[0].norm(dim=1))
+        height, width = view.matte.shape
+        half = torch.tensor([width / 2, height / 2], device=leaf.device)
+        return ViewGradient(
+            float(loss.detach()), leaf.grad, (meta.means2d_grad[0] * half).norm(dim=1)
+        )

@@ -23,6 +23,7 @@ from synctalk.dataset import QUALITY, SubjectDataset
 from synctalk.dubbing import dubbed_frames
 from synctalk.errors import BundleError, Cancelled, TrainingError
 from synctalk.face_sync import LAYOUT
+from synctalk.gaussians.densify import DensifyConfig
 from synctalk.media import VideoReader, Yuv420, probe, read_audio, rgb_to_yuv, write_wav
 from synctalk.progress import ProgressEvent
 from synctalk.render.torso import lay_neck
@@ -299,7 +300,9 @@ def test_a_dub_of_what_is_not_sound_writes_nothing(demo: Demo, tmp_path: Path) -
     assert not (tmp_path / "out.mp4").exists()
 
 
-SHORT = dataclasses.replace(CONFIG, n_gaussians=3000, steps=40, torso_steps=0)
+SHORT = dataclasses.replace(
+    CONFIG, n_gaussians=3000, steps=40, torso_steps=0, densify=DensifyConfig(max_growth=1.25)
+)
 
 
 def test_what_several_sessions_want_at_once_is_what_each_would_get_alone(
@@ -340,6 +343,7 @@ def test_a_resumed_training_gives_the_bits_of_an_unbroken_one(
     resumed = train(tiny_subject.dataset, tmp_path / "b", config=SHORT, resume=True).tensors()
     assert unbroken.keys() == resumed.keys()
     assert [name for name in unbroken if not torch.equal(unbroken[name], resumed[name])] == []
+    assert 3000 / 1.25 < len(unbroken["deformation.base"]) <= 3000  # stage 1 added some
 
 
 def test_a_loss_that_is_not_finite_is_rolled_back_and_at_last_given_up(

@@ -177,8 +177,8 @@ def test_no_two_switches_train_the_same() -> None:
         ('varied = "x"\n' + PLAN, "varied: there is no method of kind ours 'x'"),
         ('varied = "peer"\n' + PLAN, "varied: there is no method of kind ours 'peer'"),
         (
-            PLAN + "\n[methods.x]\nkind='avatar'\npaths={ann='a'}\nwithout=['densification']",
-            "methods.x.without: densification changes training",
+            PLAN + "\n[methods.x]\nkind='avatar'\npaths={ann='a'}\nwithout=['fixed-splats']",
+            "methods.x.without: fixed-splats changes training",
         ),
         (
             PLAN + "\n[methods.x]\nkind = 'source'\nopenface = {ann = 'a.csv'}",
