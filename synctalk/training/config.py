@@ -37,7 +37,7 @@ class TrainConfig:
         n_gaussians: splats of the canonical head, at most; it begins with fewer if ``densify``
             lets it grow.
         steps: optimiser steps of both stages together.
-        canonical_share: share of the steps for stage 1 (canonical head alone, with densification).
+        canonical_share: share of the steps for stage 1 (canonical head alone).
         half_resolution_share: share of the steps rendered at half resolution.
         views_per_step: frames per optimiser step; fixed, so that the result does not depend on
             the number of cores.
