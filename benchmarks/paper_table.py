@@ -65,7 +65,7 @@ def crossed(cells: Sequence[CellResult]) -> list[str]:
     lines.append("|---" * (len(SPOKEN) + 3) + "|")
     for group in grouped(cells):
         cell = group.first
-        if cell.protocol == "cross-audio" and not cell.without:
+        if cell.protocol == "cross-audio":
             figures = " | ".join(figure(group, name, "blended") for name in SPOKEN)
             lines.append(f"| {cell.subject} | {cell.sound} | {cell.method} | {figures} |")
     return lines

@@ -24,7 +24,7 @@ from synctalk.benchmark.result import CellResult, Scored, Value, Worst
 from synctalk.benchmark.scene import Scene, foreign_scene, own_scene
 from synctalk.benchmark.speed import measure_speed
 from synctalk.benchmark.workshop import Workshop
-from synctalk.dataset import FPS
+from synctalk.dataset import FPS, SubjectDataset
 from synctalk.errors import BundleError
 from synctalk.evaluation.landmarks import head_mask, mouth_mask
 from synctalk.evaluation.machine import describe_machine
@@ -61,6 +61,13 @@ class Stage:
         self.models = QualityModels(plan.weights)
         self.metrics = plan.metrics or tuple(n for n, m in METRICS.items() if m.kind == "video")
         self._tracks: dict[tuple[str, bytes], FaceTrack] = {}
+        self._own: dict[Path, Scene] = {}
+
+    def own_scene(self, dataset: SubjectDataset) -> Scene:
+        """See :func:`synctalk.benchmark.scene.own_scene`; each footage is heard once."""
+        if dataset.path not in self._own:
+            self._own[dataset.path] = own_scene(dataset)
+        return self._own[dataset.path]
 
     def source_track(self, scene: Scene) -> FaceTrack:
         """The face in the frames of the footage under a scene."""
@@ -88,7 +95,7 @@ def measure(cell: Cell, key: str, stage: Stage, folder: Path) -> CellResult:
     data = stage.workshop.dataset(cell.subject, cell.method)
     head = _head(cell, stage.workshop)
     actor = _actor(cell, head, stage)
-    scene = own_scene(data) if cell.sound is None else foreign_scene(data, cell.sound)
+    scene = stage.own_scene(data) if cell.sound is None else foreign_scene(data, cell.sound)
     outputs, worst = _scored(cell, actor, scene, stage, folder)
     result = replace(
         record(cell, key, stage, head),

@@ -16,7 +16,7 @@ from synctalk.benchmark.effort import QUIET_CORES
 from synctalk.errors import InputError, SyncTalkError
 from synctalk.evaluation.quality import Absent, VideoScores
 
-VERSION = 2
+VERSION = 3
 RESULT = "result.json"
 Value = float | None
 

@@ -18,10 +18,9 @@ from synctalk.errors import DatasetError, MediaError
 from synctalk.evaluation.heard import heard_in
 from synctalk.face_sync import AudioVisualEncoder
 from synctalk.media import read_audio
-from synctalk.media.cuts import longest_shot
 
 SEGMENT_FRAMES = 250
-"""Most held-out frames that play to and fro under a foreign sound: they are held in memory."""
+"""Most frames that play to and fro under a foreign sound: they are held in memory."""
 LEAST_SOUND_S = 1.0
 
 Image = NDArray[np.uint8]
@@ -94,35 +93,35 @@ def own_scene(dataset: SubjectDataset) -> Scene:
 
 
 def foreign_scene(dataset: SubjectDataset, sound: Sound) -> Scene:
-    """What dubbing would play of the held-out part, to and fro under somebody else's speech.
+    """What dubbing plays, to and fro under somebody else's speech.
 
     Raises:
-        DatasetError: no face was found in the held-out part.
+        DatasetError: no face was found in the footage.
         MediaError: the sound cannot be read, or hardly lasts.
     """
     wav = sound_of(sound)
     n = len(wav) * FPS // SAMPLE_RATE_HZ
     wav = wav[: n * SAMPLE_RATE_HZ // FPS]
-    shot = _played(dataset)
+    shot = dubbed_part(dataset.played, dataset.held_out_range)
+    if not shot:
+        raise DatasetError(
+            f"{dataset.path}: no face in any frame.",
+            reason="NO_FACE_PLAYED",
+            remedy="Preprocess footage in which a face is seen.",
+        )
     order = shot.start + play_order(range(len(shot)), n)
     features = AudioVisualEncoder.pretrained().encode(torch.from_numpy(wav), n).numpy()
     return Scene(dataset, order, wav, features, slice(0, n), own=False)
 
 
-def _played(dataset: SubjectDataset) -> range:
-    """The held-out part's longest run of a shot with a face in each, ten seconds at most."""
-    span = dataset.held_out_range
-    cuts = tuple(c - span.start for c in dataset.manifest.cuts if c > span.start)
-    lost = tuple(i - span.start for i in dataset.lost if i in span)
-    shot = longest_shot(len(span), cuts, lost)
-    if not shot:
-        raise DatasetError(
-            f"{dataset.path}: no face in its last {len(span)} frames, which are kept for testing.",
-            reason="NO_FACE_HELD_OUT",
-            remedy="Cut them off and preprocess the video again.",
-        )
-    first = span.start + shot.start
-    return range(first, first + min(len(shot), SEGMENT_FRAMES))
+def dubbed_part(played: range, held_out: range) -> range:
+    """Frames of the shot that dubbing plays, ten seconds at most: those that were kept for testing.
+
+    Where the shot has less than a second of those, its first frames. No other shot will do: only
+    what dubbing plays has its neck restored.
+    """
+    kept = range(max(played.start, held_out.start), played.stop)
+    return (kept if len(kept) >= FPS else played)[:SEGMENT_FRAMES]
 
 
 def sound_of(sound: Sound) -> Floats:
