@@ -23,7 +23,7 @@ TEST_WORKERS ?= 2
 # These want the avatar and dataset that real_subject.py makes; those are parts of others or have parts
 # of their own; and gpu.sh is for machines with CUDA.
 BENCH_LAST := $(addprefix benchmarks/,real_subject.py dub_speed.py refined_poses.py crowded.py \
-  expression.py torso.py portrait.py live_renderer.py synctalk_p.py)
+  expression.py torso.py portrait.py phrases.py live_renderer.py synctalk_p.py)
 BENCH_PARTS := $(addprefix benchmarks/,live_house.py quick_serve.py trimmed.py gpu.py gpu_parity.py gpu_speed.py \
   moonshine.py paper_table.py watermark.py)
 BENCH_FIRST := $(filter-out $(BENCH_LAST) $(BENCH_PARTS),$(wildcard benchmarks/*.py))
@@ -82,6 +82,7 @@ bench: $(STAMP) ## Every benchmark; figures go to benchmarks/results
 	$(BIN)/python benchmarks/expression.py $(ANCHOR).standard $(ANCHOR).dataset
 	$(BIN)/python benchmarks/torso.py $(ANCHOR).standard
 	$(BIN)/python benchmarks/portrait.py $(ANCHOR).standard $(ANCHOR).dataset
+	$(BIN)/python benchmarks/phrases.py $(ANCHOR).standard $(ANCHOR).dataset --out out/bench/phrases.jpg
 	$(BIN)/python benchmarks/live_renderer.py $(ANCHOR).standard
 	$(BIN)/python benchmarks/synctalk_p.py --dataset $(ANCHOR).dataset
 	for part in attacks cost false-positives; do $(BIN)/python benchmarks/watermark.py $$part || exit 1; done
