@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -64,18 +66,22 @@ def _channels(plane: FloatArray, n: int) -> FloatArray:
 
 
 def alpha_from_background(
-    colours: FloatArray, foreground: FloatArray, background: FloatArray
+    colours: Sequence[FloatArray],
+    foreground: Sequence[FloatArray],
+    background: Sequence[FloatArray],
 ) -> tuple[FloatArray, FloatArray]:
     """Solve ``colours = alpha * foreground + (1 - alpha) * background`` per pixel.
 
     Args:
-        colours, foreground, background: float32 [N, 3] in 0..255.
+        colours, foreground, background: float32 [N] in 0..255 of each channel.
 
     Returns:
         alpha [N] in [0, 1] and its contrast [N]: the squared colour distance of foreground and
         background, in squared grey levels.
     """
-    difference = foreground - background
-    contrast = (difference * difference).sum(-1)
-    projected = ((colours - background) * difference).sum(-1)
+    contrast, projected = np.zeros((2, len(colours[0])), np.float32)
+    for colour, front, back in zip(colours, foreground, background, strict=True):
+        difference = front - back
+        contrast += difference * difference
+        projected += (colour - back) * difference
     return np.clip(projected / np.maximum(contrast, 1), 0, 1), contrast

@@ -238,7 +238,7 @@ def _solve(folds: list[_Equations], ridge: float) -> Tensor:
     gram = torch.stack([fold.gram for fold in folds]).sum(0)
     moment = torch.stack([fold.moment for fold in folds]).sum(0)
     gram.diagonal().add_(ridge)
-    weight: Tensor = torch.linalg.solve(gram, moment)
+    weight: Tensor = torch.cholesky_solve(moment, torch.linalg.cholesky(gram))
     return weight
 
 

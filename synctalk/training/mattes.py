@@ -49,6 +49,8 @@ TOLERANCE = 0.35
 """How far a pixel may be off every mix of person and scene, share of the distance of those."""
 STILL = 6.0
 """Grey levels by which a still pixel differs from frame to frame."""
+STILLNESS = np.exp(-np.square(np.arange(256, dtype=np.float32) / STILL))
+"""[256] of a pixel that differs by so many."""
 REACH = 0.025
 """How far beyond what was seen a plain background is taken to go on, share of the height."""
 PLAIN = (4.0, 14.0)
@@ -212,8 +214,7 @@ def _steady(window: tuple[_Seen, _Seen, _Seen]) -> Float:
     now = window[1]
     total, weight = 2 * now.alpha, np.float32(2)
     for other in (window[0], window[2]):
-        apart = cv2.absdiff(now.look, other.look).astype(np.float32) / STILL
-        still = np.exp(-apart * apart)
+        still = cv2.LUT(cv2.absdiff(now.look, other.look), STILLNESS)
         total, weight = total + still * other.alpha, weight + still
     return np.asarray(total / weight, np.float32)
 

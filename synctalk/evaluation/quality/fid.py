@@ -40,50 +40,51 @@ def inception_features(network: InceptionV3, image: Image) -> Array:
 
 
 class Cloud:
-    """Mean and covariance of vectors that come one by one; the vectors are not kept."""
+    """Mean and covariance of vectors that come one by one, of which no more are kept than needed.
+
+    Rows ``[1, v]`` and the triangle of their QR decomposition have the same products, so the
+    triangle stands for however many rows. Its first row is the mean's, the others' products are
+    the scatter about it.
+    """
 
     def __init__(self, dim: int = FEATURES) -> None:
         """No vector yet."""
-        self.n = 0
-        self._sum = np.zeros(dim)
-        self._products = np.zeros((dim, dim))
+        self.n, self.dim = 0, dim
+        self._rows: list[Array] = []
 
     def add(self, vector: Array) -> None:
         """Take in one vector [D]."""
         self.n += 1
-        self._sum += vector
-        self._products += np.outer(vector, vector)
+        self._rows.append(np.concatenate([[1.0], vector]))
+        if len(self._rows) > 2 * (self.dim + 1):
+            self._rows = list(self._triangle())
 
-    @property
-    def mean(self) -> Array:
-        """[D]."""
-        return self._sum / self.n
+    def moments(self) -> tuple[Array, Array]:
+        """Mean [D], and a factor ``F`` [R,D] of the unbiased covariance ``FᵀF``; R < n, R <= D."""
+        triangle = self._triangle()
+        return triangle[0, 1:] / triangle[0, 0], triangle[1:, 1:] / np.sqrt(self.n - 1)
 
-    @property
-    def covariance(self) -> Array:
-        """[D,D], unbiased."""
-        return (self._products - self.n * np.outer(self.mean, self.mean)) / (self.n - 1)
+    def _triangle(self) -> Array:
+        return np.asarray(np.linalg.qr(np.stack(self._rows), mode="r"))
 
 
 def frechet_distance(a: Cloud, b: Cloud) -> float:
     """Squared Fréchet distance of the normal distributions fitted to two clouds.
 
-    ``|m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^½)``. The trace of the root is that of
-    ``(C_a^½ C_b C_a^½)^½``, whose argument is symmetric: no complex roots, no added diagonal, also
-    where there are fewer frames than dimensions.
+    ``|m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^½)``. With ``C = FᵀF`` the root's trace is the sum
+    of the singular values of ``F_a F_bᵀ``, a matrix no larger than there are frames: no complex
+    roots, no added diagonal.
 
     Raises:
         InputError: fewer than two vectors, or unequal dimensions.
     """
-    if min(a.n, b.n) < 2 or a.mean.shape != b.mean.shape:
+    if min(a.n, b.n) < 2 or a.dim != b.dim:
         raise InputError(
             f"Clouds of {a.n} and {b.n} vectors have no Fréchet distance.",
             reason="TOO_FEW_FRAMES",
             remedy="Give at least two frames of each video.",
         )
-    C_a, C_b = a.covariance, b.covariance
-    values, vectors = np.linalg.eigh(C_a)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ C_b @ root), 0)).sum()
-    apart = np.square(a.mean - b.mean).sum()
-    return float(max(0.0, apart + np.trace(C_a) + np.trace(C_b) - 2 * cross))
+    (m_a, F_a), (m_b, F_b) = a.moments(), b.moments()
+    cross = np.linalg.svd(F_a @ F_b.T, compute_uv=False).sum()
+    apart = np.square(m_a - m_b).sum()
+    return float(max(0.0, apart + np.square(F_a).sum() + np.square(F_b).sum() - 2 * cross))
