@@ -11,12 +11,18 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
-# What takes longest starts first, so that workers end together.
-LONGEST = ("tests/e2e", "tests/integration/services/avatars", "tests/integration")
+# What takes longest starts first, so that workers end together. The demo keeps all cores busy,
+# which the live sessions at the end of tests/e2e would not bear.
+LONGEST = (
+    "tests/e2e",
+    "tests/integration/test_cli_demo.py",
+    "tests/integration/services/avatars",
+    "tests/integration",
+)
 # Files of these folders share what is dear to make: one worker runs them all. Elsewhere a file is
 # what a worker takes.
 SHARING = (
-    *LONGEST[:2],
+    *LONGEST[:3],
     "tests/integration/services/gateway/live",
     "tests/integration/services/live",
     "tests/integration/services/renderer",
@@ -44,8 +50,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _first_around(path: str, folders: tuple[str, ...]) -> str:
-    """The first of the folders that the path lies in, or nothing."""
-    return next((folder for folder in folders if path.startswith(folder + "/")), "")
+    """The first of the folders and files that the path lies in, or nothing."""
+    inside = path.partition("::")[0] + "/"
+    return next((folder for folder in folders if inside.startswith(folder + "/")), "")
 
 
 @pytest.fixture(scope="session")

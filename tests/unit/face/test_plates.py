@@ -66,7 +66,7 @@ def test_alpha_is_solved_exactly_between_two_known_colours() -> None:
     front = rng.uniform(150, 255, (100, 3)).astype(np.float32)
     back = rng.uniform(0, 100, (100, 3)).astype(np.float32)
     mixed = alpha[:, None] * front + (1 - alpha[:, None]) * back
-    solved, contrast = alpha_from_background(mixed, front, back)
+    solved, contrast = alpha_from_background(mixed.T, front.T, back.T)
     assert np.allclose(solved, alpha, atol=1e-4)
     assert (contrast > 50**2).all()
 

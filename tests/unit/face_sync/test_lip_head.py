@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
@@ -27,6 +29,7 @@ def linear_targets(rows: torch.Tensor) -> torch.Tensor:
     return rows[:, :20] @ weights
 
 
+@functools.cache
 def fitted(frames: int = 6000, ridge: float = 1.0) -> tuple[LipRegressor, torch.Tensor]:
     rows = speaking(frames)
     # Some rest: quiet frames with nearly closed lips.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +26,19 @@ torch.set_num_threads(1)
 N, CUT = 24, 3
 
 
-@pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path) -> QualityModels:
-    monkeypatch.setenv("SYNCTALK_MODELS", str(shared_data / "weights" / "quality"))
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[QualityModels]:
+    folder = tmp_path_factory.mktemp("models")
     for network, name in (
         (alexnet(), "alexnet-owt-7be5be79"),
         (InceptionV3(), "pt_inception-2015-12-05-6726825d"),
         (HyperIqa(), "koniq_pretrained"),
         (SyncNet(), "syncnet_v2"),
     ):
-        save_file(seeded_tensors(network.state_dict()), tmp_path / f"{name}.safetensors")
-    return QualityModels(tmp_path)
+        save_file(seeded_tensors(network.state_dict()), folder / f"{name}.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYNCTALK_MODELS", str(shared_data / "weights" / "quality"))
+        yield QualityModels(folder)
 
 
 def test_each_network_gets_the_frames_it_is_for(
