@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,65 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         places = {folder: place for place, folder in enumerate(LONGEST)}
         items.sort(key=lambda item: places.get(_first_around(item.nodeid, LONGEST), len(places)))
+
+
+class _Machine:
+    """The machine as workers share it: with each other, or for one alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._gate = (folder / "gate").open("w")
+        self._room = (folder / "room").open("w")
+        self._way = fcntl.LOCK_UN
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        with self._held(fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._held(fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def _held(self, way: int) -> Iterator[None]:
+        """Who waits keeps newcomers at the gate, or the room would never be empty."""
+        before, self._way = self._way, way
+        fcntl.flock(self._room, fcntl.LOCK_UN)
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        fcntl.flock(self._room, way)
+        fcntl.flock(self._gate, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._room, before)
+            self._way = before
+
+
+_MACHINE = pytest.StashKey[_Machine]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share the machine with the other workers, if there are any."""
+    if "PYTEST_XDIST_WORKER" in os.environ and config.cache is not None:
+        config.stash[_MACHINE] = _Machine(config.cache.mkdir("machine"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run beside other workers' tests, but not beside one that is ``realtime``."""
+    machine = item.config.stash.get(_MACHINE, None)
+    with machine.shared() if machine else nullcontext():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Let what is ``realtime`` have the machine to itself, once its fixtures are made."""
+    machine = item.config.stash.get(_MACHINE, None)
+    alone = item.get_closest_marker("realtime") is not None
+    with machine.alone() if machine and alone else nullcontext():
+        return (yield)
 
 
 def _first_around(path: str, folders: tuple[str, ...]) -> str:

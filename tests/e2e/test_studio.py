@@ -194,9 +194,11 @@ def test_a_webhook_is_made_and_deleted(visits: Visits, owner: Made) -> None:
     with visits() as tab:
         page = tab.go("keys")
         page.get_by_role("link", name="Webhooks").click()
+        cancelled = page.get_by_label("An avatar was cancelled")
+        expect(cancelled).to_be_visible()
         for box in page.get_by_role("checkbox").all():
             box.uncheck()
-        page.get_by_label("An avatar was cancelled").check()
+        cancelled.check()
         page.get_by_label("URL").fill("https://127.0.0.1/hooks")
         page.get_by_role("button", name="Make a webhook").click()
         expect(page.get_by_role("alert")).to_contain_text("not in the public internet")

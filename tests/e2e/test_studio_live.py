@@ -23,6 +23,7 @@ from studio_browser import PLAYS, Visits
 
 from services.cli.api import Api
 
+pytestmark = pytest.mark.realtime
 FOLLOWS = 0.5
 """Likeness of the mouth that is seen and the dub's: 0.80 to 0.87, and 0.72 beside three processes
 that are busy; shuffled and shifted mouths have less than 0.2, as a rule.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     video = late(folder / "portrait.mp4", folder / "late.mp4")
     ours = ("--video", video, "--audio", speech)
     done = subprocess.run(
-        command("demo", *ours, "--out", out, "--steps", "300", "--json"),
+        command("demo", *ours, "--out", out, "--steps", "400", "--json"),
         capture_output=True,
         text=True,
         check=False,
@@ -263,14 +264,15 @@ def test_inspect_tells_dataset_and_avatar_apart(demo: Demo) -> None:
     assert avatar["facts"]["preset"] == "demo"
 
 
-def stopped_while_training(*arguments: str | Path) -> str:
-    """What a training says that gets Ctrl-C at its first held-out check."""
+def stopped_while_training(*arguments: str | Path, after: int = 0) -> str:
+    """What a training says that gets Ctrl-C once it checked held-out frames ``after`` that step."""
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     shown = []
     for line in process.stderr:
         shown.append(line)
-        if "held-out PSNR" in line:
+        step = re.match(r"train +(\d+)/", line)
+        if step and int(step[1]) > after and "held-out PSNR" in line:
             process.send_signal(signal.SIGINT)
             break
     shown += list(process.stderr)
@@ -288,7 +290,7 @@ def test_ctrl_c_while_training_leaves_a_state_that_resume_takes_up(
     assert "Traceback" not in said
     assert not out.exists()
     before = state_of(out)
-    stopped_while_training(*arguments, "--resume")
+    stopped_while_training(*arguments, "--resume", after=before["step"])
     after = state_of(out)
     assert after["step"] > before["step"] > 0
     # those before the interruption are there, once

@@ -9,6 +9,10 @@ _BUCKETS = (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4,
 SESSIONS = Gauge("synctalk_live_sessions", "Live sessions of this process")
 CONNECTIONS = Gauge("synctalk_live_connections", "Open connections of sessions", ["transport"])
 FRAMES = Counter("synctalk_live_frames", "Video frames that left")
+SKIPPED = Counter(
+    "synctalk_live_skipped_frames",
+    "Frames never shown: too late, or dropped by an interruption or with a renderer",
+)
 HELD = Counter("synctalk_live_held_frames", "Frames not there in time: the last one stood longer")
 INSERTED_S = Counter(
     "synctalk_live_inserted_silence_seconds", "Silence put in because audio came too late"

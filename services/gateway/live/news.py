@@ -92,6 +92,7 @@ class Stats(_Message):
     fps: float
     latency_ms: float | None
     held_frames: int
+    skipped_frames: int
     frame: int
 
 
@@ -183,6 +184,7 @@ class Speedometer:
             fps=float(frames),
             latency_ms=None if latency_ms is None else round(latency_ms, 1),
             held_frames=counters.held_frames,
+            skipped_frames=counters.skipped_frames,
             frame=self._session.next_frame,
         )
 

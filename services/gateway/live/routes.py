@@ -109,6 +109,7 @@ class CountersView(View):
 
     frames: int
     held_frames: int
+    skipped_frames: int
     inserted_silence_ms: int
     interruptions: int
     moves: int

@@ -74,6 +74,7 @@ class Counters:
 
     frames: int
     held_frames: int
+    skipped_frames: int
     inserted_silence_ms: int
     interruptions: int
     moves: int
@@ -171,7 +172,8 @@ class LiveSession:
         self._excused = 0  # frames before it are not late: an interruption has dropped them
         self._left_out = -1  # frames before it were, lately
         self._behind = 0  # turns in a row at which the picture was far behind
-        self._n_frames = self._held = self._interruptions = self._size_changes = 0
+        self._n_frames = self._held = self._skipped = self._interruptions = self._size_changes = 0
+        self._last_out: int | None = None
         self._active_s = self._unattended_s = self._began_s = clock.now_s()
         self._timeline = Timeline(self._buffer, self._began_s, settings.delay_ms)
         self._task: asyncio.Task[None] | None = None
@@ -294,7 +296,8 @@ class LiveSession:
     def counters(self) -> Counters:
         """What it has seen so far."""
         return Counters(
-            self._n_frames, self._held, round(1000 * BLOCK_S * self._buffer.inserted_blocks),
+            self._n_frames, self._held, self._skipped,
+            round(1000 * BLOCK_S * self._buffer.inserted_blocks),
             self._interruptions, self._rendering.moves, self._size_changes,
         )  # fmt: skip
 
@@ -421,6 +424,10 @@ class LiveSession:
         now_s = self._clock.now_s()
         for frame in self._frames.take(self._shown):
             self.trace.out(frame.slot, now_s)
+            if self._last_out is not None and (skipped := frame.slot - self._last_out - 1):
+                self._skipped += skipped
+                metrics.SKIPPED.inc(skipped)
+            self._last_out = frame.slot
             self._n_frames += 1
             metrics.FRAMES.inc()
             self._emit(VideoOut(frame))

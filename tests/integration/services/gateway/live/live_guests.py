@@ -6,9 +6,10 @@ import asyncio
 import io
 import json
 from array import array
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import av
 import httpx
@@ -73,10 +74,24 @@ class Guest:
         found: Json = answer.json()
         return found
 
+    def skipped(self, session: Json) -> int:
+        """Frames that its session says it never showed."""
+        return int(self.look(session)["counters"]["skipped_frames"])
+
+
+def missing(slots: Sequence[int]) -> int:
+    """Frames that did not come between those that did, in order and each once.
+
+    A machine that is busy skips frames, and its session tells how many.
+    """
+    steps = [after - before for before, after in pairwise(slots)]
+    assert all(step > 0 for step in steps)
+    return sum(steps) - len(steps)
+
 
 @dataclass
 class Picture:
-    slot: float
+    slot: int
     loudness: float
     hue: int
     redness: int
@@ -104,9 +119,7 @@ class Stream:
 
     def pictures(self) -> list[Picture]:
         with av.open(io.BytesIO(self.media)) as container:
-            return [
-                picture_of(frame, float(frame.time) * 25) for frame in container.decode(video=0)
-            ]
+            return [picture_of(frame) for frame in container.decode(video=0)]
 
     def loud_s(self) -> list[float]:
         """Times of the session at which something is heard."""
@@ -118,8 +131,9 @@ class Stream:
             ]
 
 
-def picture_of(frame: av.VideoFrame, slot: float) -> Picture:
+def picture_of(frame: av.VideoFrame) -> Picture:
     luma, blue, red = (bytes(plane)[0] for plane in frame.planes)
+    slot = round(25 * float(frame.time))
     return Picture(slot, (luma - 40) / 160, round((blue - 28) / 4), red)
 
 

@@ -67,7 +67,7 @@ class Call:
         while True:
             frame: Any = await track.recv()
             if isinstance(frame, av.VideoFrame):
-                self.pictures.append(picture_of(frame, float(frame.time)))
+                self.pictures.append(picture_of(frame))
             elif max(map(abs, array("h", bytes(frame.planes[0])[: 4 * frame.samples]))) > 3000:
                 self.loud.append(float(frame.time))
             self.changed.set()
@@ -119,7 +119,7 @@ def test_webrtc_shows_the_renderers_pictures_and_obeys_its_data_channel(guest: G
             await call.until(lambda: call.pictures[-1].loudness > 0.5)
             n = len(call.pictures)
             hues = [each.hue for each in call.pictures[-20:]]
-            assert all((b - a) % HUES == 1 for a, b in pairwise(hues))
+            assert all(0 < (b - a) % HUES < HUES // 2 for a, b in pairwise(hues))  # in order
             channel.send(json.dumps({"type": "interrupt"}))
             await call.until(lambda: any(each["type"] == "interrupted" for each in call.news))
             await call.until(lambda: call.pictures[-1].loudness < 0.1)

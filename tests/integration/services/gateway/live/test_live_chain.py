@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from gateway_suite import House, Json, Tenant, client
+from live_guests import missing
 from numpy.typing import NDArray
 from scipy.signal import correlate
 from suite import RunningService
@@ -25,6 +26,7 @@ from services.common.jobs import connect as connect_redis
 from services.gateway.core import Tables
 from services.gateway.model import AvatarRecord, now_s
 
+pytestmark = pytest.mark.realtime
 FloatArray = NDArray[np.float64]
 SPEECH_S = 3.0
 
@@ -120,10 +122,10 @@ def test_an_avatar_says_what_it_is_sent(
     assert likeness > 0.8  # Opus changes it a little
     begin = round(25 * (first_s + begin_s))
     spoken = range(begin, begin + round(25 * SPEECH_S))
-    assert [slot for slot in slots if slot in spoken] == list(spoken)  # a frame for every 40 ms
+    assert missing(slots) <= details["counters"]["skipped_frames"]  # else one for every 40 ms
     motion = dict(zip(slots[1:], mouth_motion(pictures), strict=True))
     silent = [motion[slot] for slot in slots[1:] if slot < begin - 2]
-    assert np.mean([motion[slot] for slot in spoken]) > np.mean(silent)
+    assert np.mean([motion[slot] for slot in spoken if slot in motion]) > np.mean(silent)
 
 
 def decoded(media: bytes) -> tuple[FloatArray, list[int], FloatArray, float]:

@@ -16,6 +16,7 @@ from live_guests import (
     RATE_HZ,
     Guest,
     Stream,
+    missing,
     start_renderer,
     streaming,
     tone,
@@ -44,9 +45,11 @@ def test_a_websocket_gets_media_whose_picture_and_sound_belong_together(guest: G
                 lambda: sum(each["type"] == "stats" for each in stream.news) > n_stats
             )
             details = guest.look(session)
+            pictures = stream.pictures()
+            assert missing([each.slot for each in pictures]) <= guest.skipped(session)
+            spoken = sum(each.loudness > 0.5 for each in pictures)
             stages = {each["stage"]: each for each in details["trace"]}
-            assert stages["total"]["count"] >= 20
-            assert stages["render"]["count"] >= 20
+            assert stages["total"]["count"] >= stages["render"]["count"] >= spoken > 0
             await stream.socket.send(json.dumps({"type": "end"}))
             await stream.until(lambda: stream.has("ended"))
             return stream
@@ -59,16 +62,15 @@ def test_a_websocket_gets_media_whose_picture_and_sound_belong_together(guest: G
     assert ended == {
         "type": "segment_end", "segment": 1, "played_ms": 1000, "interrupted": False
     }  # fmt: skip
-    pictures = stream.pictures()
-    slots = [round(each.slot) for each in pictures]
-    assert slots == list(range(slots[0], slots[0] + len(slots)))
-    assert all(each.hue == round(each.slot) % HUES for each in pictures)
-    bright_s = [each.slot / 25 for each in pictures if each.loudness > 0.5]
     loud_s = stream.loud_s()
-    middle_seen_s = (bright_s[0] + bright_s[-1] + 0.04) / 2
-    middle_heard_s = (loud_s[0] + loud_s[-1] + 0.02) / 2
-    assert abs(middle_seen_s - middle_heard_s) < 0.04
     assert 0.9 <= loud_s[-1] - loud_s[0] <= 1.02
+    for picture in stream.pictures():
+        assert picture.hue == picture.slot % HUES
+        begin_s, end_s = picture.slot / 25, (picture.slot + 1) / 25
+        if loud_s[0] + 0.04 < begin_s and end_s < loud_s[-1] - 0.02:
+            assert picture.loudness > 0.5
+        elif end_s < loud_s[0] - 0.04 or begin_s > loud_s[-1] + 0.06:
+            assert picture.loudness < 0.1
 
 
 def test_an_interruption_is_heard_and_seen_at_once(guest: Guest) -> None:
@@ -78,14 +80,15 @@ def test_an_interruption_is_heard_and_seen_at_once(guest: Guest) -> None:
             await stream.socket.send(tone(20))
             await stream.until(lambda: len(stream.media) > 0 and stream.has("stats"))
             answer = guest.http.post(f"/v1/sessions/{session['id']}/interrupt")
-            n_stats = len(stream.news) + 2
-            await stream.until(lambda: stream.has("interrupted") and len(stream.news) > n_stats)
-            return stream, answer.json()["frame"]
+            frame = answer.json()["frame"]
+            while not (stream.has("interrupted") and stream.pictures()[-1].slot > frame + 10):
+                n = len(stream.news)
+                await stream.until(lambda n=n: len(stream.news) > n)  # type: ignore[misc]
+            return stream, frame
 
     stream, frame = asyncio.run(main())
-    dark = [each for each in stream.pictures() if round(each.slot) > frame + 1]
-    assert dark
-    assert all(each.loudness < 0.1 for each in dark)
+    after = [each for each in stream.pictures() if each.slot > frame + 1]
+    assert all(each.loudness < 0.1 for each in after)
     assert max(stream.loud_s()) * 25 <= frame
     assert stream.news[-1]["type"] in ("stats", "interrupted")
 
@@ -123,7 +126,7 @@ def test_backends_speak_grpc(guest: Guest) -> None:
                     assert answer.segment_played.played_ms == 400
                     said.set()
             assert first == "header"
-            assert slots == list(range(slots[0], slots[0] + len(slots)))
+            assert missing(slots) <= guest.skipped(session)
             assert 20 <= loud <= 22
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 async for _ in stub.Connect(requests("avs_wrong"), timeout=60):
@@ -146,7 +149,7 @@ def test_a_connection_that_broke_comes_back_to_the_same_session(guest: Guest) ->
             await stream.until(lambda: stream.has("stats"))
             pictures = stream.pictures()
             assert pictures[0].slot > last
-            assert all(each.hue == round(each.slot) % HUES for each in pictures)
+            assert all(each.hue == each.slot % HUES for each in pictures)
 
     asyncio.run(main())
 
@@ -168,27 +171,24 @@ def test_a_killed_renderer_costs_a_session_a_moment_and_others_nothing(guest: Gu
                 await one.until(lambda: one.has("stats"))
                 await two.until(lambda: two.has("stats"))
                 doomed.kill()
-                for stream in (one, two):
-                    n = len(stream.news)
-                    await stream.until(lambda s=stream, n=n: len(s.news) > n + 3)  # type: ignore[misc]
-                reds = [
-                    {each.redness // 100 for each in stream.pictures()} for stream in (one, two)
-                ]
-                assert sorted(map(len, reds)) == [1, 2]
-                moved = [one, two][[len(each) for each in reds].index(2)]
-                stayed = two if moved is one else one
-                slots = [round(each.slot) for each in moved.pictures()]
-                assert slots[-1] - slots[0] < len(slots) + 50  # at most 2 s were not drawn
-                slots = [round(each.slot) for each in stayed.pictures()]
-                assert slots == list(range(slots[0], slots[0] + len(slots)))
-                for stream in (one, two):
-                    loud = stream.loud_s()
-                    gaps = [b - a for a, b in pairwise(loud)]
+                while len(shown_by(one)) + len(shown_by(two)) < 3:
+                    for stream in (one, two):
+                        n = len(stream.news)
+                        await stream.until(lambda s=stream, n=n: len(s.news) > n)  # type: ignore[misc]
+                for stream, session in zip((one, two), opened, strict=True):
+                    found = http.get(f"/v1/sessions/{session['id']}").json()["counters"]
+                    assert found["moves"] == len(shown_by(stream)) - 1
+                    slots = [each.slot for each in stream.pictures()]
+                    assert missing(slots) <= found["skipped_frames"]
+                    gaps = [b - a for a, b in pairwise(stream.loud_s())]
                     assert max(gaps) < 0.05  # sound goes on
-            moves = [http.get(f"/v1/sessions/{each['id']}").json()["counters"] for each in opened]
-            assert sorted(each["moves"] for each in moves) == [0, 1]
         for service in (gateway, spare):
             service.process.terminate()
             service.process.wait(20)
 
     asyncio.run(main())
+
+
+def shown_by(stream: Stream) -> set[int]:
+    """Which of the renderers have drawn its pictures."""
+    return {each.redness // 100 for each in stream.pictures()}

@@ -71,6 +71,7 @@ def test_a_session_moves_from_a_leaving_replica_without_losing_a_frame() -> None
             first.leave()
             await stage.wait(2)
             assert stage.session.counters().held_frames == 0
+            assert stage.session.counters().skipped_frames == 0
             assert stage.session.counters().moves == 1
             assert first.open == 0
             return stage.seen, second
@@ -219,13 +220,15 @@ def test_a_picture_that_stays_behind_leaves_frames_out_and_is_in_time_again() ->
             await stage.wait(1)
             renderer.latency_s = 0.039
             await stage.wait(6)
+            slots = [slot for _, slot, _ in stage.seen.video]
+            assert slots == sorted(set(slots))
+            skipped = stage.session.counters().skipped_frames
+            assert skipped == slots[-1] - slots[0] + 1 - len(slots) > 0
             return renderer, stage.seen
 
     renderer, seen = run(main())
     assert 1 <= len(renderer.interruptions) <= 3  # while it was slow, and no more
     begin = seen.video[0][0]
-    slots = [slot for _, slot, _ in seen.video]
-    assert slots == sorted(set(slots))
     for at, slot, level in seen.video:
         if at > begin + 5:
             assert at - (begin + FRAME_S * slot) < 3 * FRAME_S
