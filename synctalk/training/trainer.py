@@ -125,7 +125,7 @@ class Trainer:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def run(self, save: Callable[[Checkpoint], None], save_every_s: float = 30.0) -> None:
-        """Train to the end, calling ``save`` every ``save_every_s`` seconds of work.
+        """Train to the end, calling ``save`` then and every ``save_every_s`` seconds of work.
 
         Raises:
             TrainingError: the loss stays non-finite after several roll-backs.
@@ -151,7 +151,8 @@ class Trainer:
                 stage.advance(metrics=self._check_if_due())
                 if self.step % SNAPSHOT_EVERY == 0:
                     snapshot = self._snapshot()
-                if time.monotonic() - saved > save_every_s:
+                done = self.step == self.config.steps  # what follows may be interrupted too
+                if done or time.monotonic() - saved > save_every_s:
                     save(self.checkpoint())
                     saved = time.monotonic()
         except BaseException:
