@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice, repeat
 from typing import Generic, NamedTuple
 
@@ -21,10 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synctalk.bundle import TORSO_CORNERS, AvatarBundle, BundleManifest
-from synctalk.dataset import Tracks
+from synctalk.dataset import Tracks, held_out_count
 from synctalk.errors import BackendError, BundleError
 from synctalk.expression import SubjectExpression
-from synctalk.face_sync import ENCODER_VERSION, DrivingSpace, LipRegressor
+from synctalk.face_sync import ENCODER_VERSION, DrivingSpace, FilmedMouths, LipRegressor
 from synctalk.gaussians.basis import DrivingCoefficients
 from synctalk.gaussians.restore import restore_deformation
 from synctalk.gaussians.scene import activate
@@ -147,10 +148,20 @@ class Avatar:
         return self.bundle.manifest
 
     def driving_from_tracks(self, tracks: Tracks) -> Driving:
-        """Coefficients of tracked faces: the oracle that reconstruction is measured with."""
+        """Coefficients of tracked faces: the oracle that reconstruction is measured with.
+
+        Mouths unlike all that it has learnt are drawn in to those that are nearest.
+        """
         mesh, R, t, K = (torch.from_numpy(a) for a in (tracks.mesh, tracks.R, tracks.t, tracks.K))
-        lip = self.space.lip(mesh, R, t, K).numpy()
+        lip = self._filmed.draw_in(self.space.lip(mesh, R, t, K).numpy())
         return Driving(lip, self.space.expression(mesh, R, t, K).numpy(), tracks.R, tracks.t)
+
+    @cached_property
+    def _filmed(self) -> FilmedMouths:
+        learnt = np.ones(self.manifest.n_frames, np.bool_)
+        learnt[len(learnt) - held_out_count(len(learnt)) :] = False
+        learnt[list(self.manifest.lost)] = False
+        return FilmedMouths(self.source.lip[learnt])
 
     def lips_from_audio(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Lip coefficients [T,K] of audio-visual features [T,D], one row a frame.

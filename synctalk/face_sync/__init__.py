@@ -4,6 +4,7 @@ encoder       speech → one feature row per video frame (frozen, shipped weight
 discriminator do these lips belong to this speech, and how late are they
 lip_features  tracked meshes → a subject's standardised lip, eye, brow and pose coefficients
 lip_head      feature rows → the subject's lip coefficients
+filmed        mouths unlike all that were filmed → the nearest that were
 attention     which of the two halves of a face each coefficient may move
 pretrain      how the encoder's weights were made
 """
@@ -17,6 +18,7 @@ from synctalk.face_sync.encoder import (
     EncoderStream,
     FeatureLayout,
 )
+from synctalk.face_sync.filmed import FilmedMouths
 from synctalk.face_sync.lip_features import (
     EYE_POINTS,
     INNER_LIP,
@@ -46,6 +48,7 @@ __all__ = [
     "EncoderStream",
     "FacialMask",
     "FeatureLayout",
+    "FilmedMouths",
     "LinearSpace",
     "LipOpening",
     "LipRegressor",
