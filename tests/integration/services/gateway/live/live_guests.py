@@ -114,6 +114,11 @@ class Stream:
                 else:
                     self.news.append(json.loads(message))
 
+    async def further(self, n: int = 1) -> None:
+        """Until so many more news have come; sessions tell how they are every second."""
+        wanted = len(self.news) + n
+        await self.until(lambda: len(self.news) >= wanted)
+
     def has(self, kind: str) -> bool:
         return any(each["type"] == kind for each in self.news)
 

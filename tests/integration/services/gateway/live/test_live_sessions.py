@@ -82,8 +82,7 @@ def test_an_interruption_is_heard_and_seen_at_once(guest: Guest) -> None:
             answer = guest.http.post(f"/v1/sessions/{session['id']}/interrupt")
             frame = answer.json()["frame"]
             while not (stream.has("interrupted") and stream.pictures()[-1].slot > frame + 10):
-                n = len(stream.news)
-                await stream.until(lambda n=n: len(stream.news) > n)  # type: ignore[misc]
+                await stream.further()
             return stream, frame
 
     stream, frame = asyncio.run(main())
@@ -172,9 +171,8 @@ def test_a_killed_renderer_costs_a_session_a_moment_and_others_nothing(guest: Gu
                 await two.until(lambda: two.has("stats"))
                 doomed.kill()
                 while len(shown_by(one)) + len(shown_by(two)) < 3:
-                    for stream in (one, two):
-                        n = len(stream.news)
-                        await stream.until(lambda s=stream, n=n: len(s.news) > n)  # type: ignore[misc]
+                    await one.further()
+                    await two.further()
                 for stream, session in zip((one, two), opened, strict=True):
                     found = http.get(f"/v1/sessions/{session['id']}").json()["counters"]
                     assert found["moves"] == len(shown_by(stream)) - 1
