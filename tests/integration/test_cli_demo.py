@@ -23,7 +23,7 @@ from synctalk.avatar import Avatar, Scene
 from synctalk.dataset import QUALITY, SubjectDataset
 from synctalk.dubbing import dubbed_frames
 from synctalk.errors import BundleError, Cancelled, TrainingError
-from synctalk.face_sync import LAYOUT
+from synctalk.face_sync import INNER_LIP, LAYOUT, OUTER_LIP
 from synctalk.gaussians.densify import DensifyConfig
 from synctalk.media import VideoReader, Yuv420, probe, read_audio, rgb_to_yuv, write_wav
 from synctalk.progress import ProgressEvent
@@ -262,6 +262,20 @@ def test_inspect_tells_dataset_and_avatar_apart(demo: Demo) -> None:
     avatar = result_of("inspect", demo.out / "avatar")
     assert avatar["kind"] == "avatar"
     assert avatar["facts"]["preset"] == "demo"
+
+
+def test_a_tracked_mouth_unlike_all_that_were_filmed_is_drawn_in(tiny_subject: TinySubject) -> None:
+    dataset, avatar = SubjectDataset.open(tiny_subject.dataset), Avatar.load(tiny_subject.avatar)
+    mesh, asked = dataset.tracks.mesh.copy(), dataset.held_out_range.start
+    lips = sorted({*OUTER_LIP, *INNER_LIP})
+    mesh[asked, lips, :2] += np.random.default_rng(0).normal(0, 8, (len(lips), 2))
+    tracks = dataclasses.replace(dataset.tracks, mesh=mesh)
+    seen = (torch.from_numpy(part) for part in (mesh, tracks.R, tracks.t, tracks.K))
+    plain, driven = avatar.space.lip(*seen).numpy(), avatar.driving_from_tracks(tracks).lip
+    filmed = np.linalg.norm(plain[:asked], axis=1).max()
+    assert np.linalg.norm(driven[asked]) < 1.2 * filmed < np.linalg.norm(plain[asked])
+    learnt = (driven[:asked] == plain[:asked]).all(1)
+    assert learnt.mean() > 0.9
 
 
 def stopped_while_training(*arguments: str | Path, after: int = 0) -> str:
